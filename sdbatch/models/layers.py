@@ -1,0 +1,151 @@
+"""Building blocks that the UNet and the VAE share: residual block, attention, resampling.
+
+Feature maps are [batch, channels, height, width], token sequences [batch, tokens, channels].
+"""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from sdbatch.models.attention import attend
+
+
+class ResnetBlock(nn.Layer):
+    """GroupNorm, SiLU, 3x3 convolution, twice, around a skip (diffusers `ResnetBlock2D`).
+
+    `eps` is 1e-5 in the UNet and 1e-6 in the VAE; `time_channels` is None in the VAE.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        groups: int,
+        eps: float,
+        time_channels: int | None = None,
+    ):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels, epsilon=eps)
+        self.conv1 = nn.Conv2D(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_channels, out_channels) if time_channels else None
+        self.norm2 = nn.GroupNorm(groups, out_channels, epsilon=eps)
+        self.conv2 = nn.Conv2D(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = (
+            nn.Conv2D(in_channels, out_channels, 1) if in_channels != out_channels else None
+        )
+
+    def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:
+        """x: [B, in, H, W]; time_embedding: [B, time_channels], already activated."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.time_emb_proj is not None:
+            h = h + self.time_emb_proj(time_embedding)[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        skip = x if self.conv_shortcut is None else self.conv_shortcut(x)
+        return skip + h
+
+
+class Attention(nn.Layer):
+    """Multi-head attention with its four projections (diffusers `Attention`).
+
+    `context_channels` is None for self-attention. The output projection is a list of one, because
+    diffusers keeps a dropout beside it and so names its weight `to_out.0.weight`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        context_channels: int | None = None,
+        bias: bool = False,
+        upcast: bool = False,
+    ):
+        super().__init__()
+        source = context_channels or channels
+        bias_attr = None if bias else False
+        self.heads, self.upcast = heads, upcast
+        self.to_q = nn.Linear(channels, channels, bias_attr=bias_attr)
+        self.to_k = nn.Linear(source, channels, bias_attr=bias_attr)
+        self.to_v = nn.Linear(source, channels, bias_attr=bias_attr)
+        self.to_out = nn.LayerList([nn.Linear(channels, channels)])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x: [B, N, channels]; context: [B, M, context_channels] -> [B, N, channels]."""
+        context = x if context is None else context
+        split = (0, 0, self.heads, -1)  # heads first, then move the head axis forward in attend
+        q = self.to_q(x).reshape(split)
+        k = self.to_k(context).reshape(split)
+        v = self.to_v(context).reshape(split)
+        return self.to_out[0](attend(q, k, v, upcast=self.upcast).flatten(2))
+
+
+class Downsample(nn.Layer):
+    """Halve height and width by a strided convolution.
+
+    The UNet pads evenly; the VAE encoder pads right and bottom only, (0, 1, 0, 1)
+    (diffusers `models/downsampling.py`, `Downsample2D`).
+    """
+
+    def __init__(self, channels: int, *, padding: int):
+        super().__init__()
+        self.asymmetric = padding == 0
+        self.conv = nn.Conv2D(channels, channels, 3, stride=2, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H / 2, W / 2]."""
+        return self.conv(F.pad(x, [0, 1, 0, 1]) if self.asymmetric else x)
+
+
+class Upsample(nn.Layer):
+    """Enlarge by nearest neighbour, then convolve (diffusers `Upsample2D`)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2D(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """[B, C, H, W] -> [B, C, 2H, 2W], or `size` where the skip has an odd side."""
+        return self.conv(enlarge(x, size))
+
+
+def enlarge(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Nearest-neighbour enlargement, twofold unless `size` (height, width) says otherwise."""
+    batch, channels, height, width = x.shape
+    if size is None or tuple(size) == (2 * height, 2 * width):
+        # Not F.interpolate: Paddle 3.3's oneDNN programs do not implement its nearest mode.
+        x = x.reshape([batch, channels, height, 1, width, 1])
+        x = x.expand([batch, channels, height, 2, width, 2])
+        return x.reshape([batch, channels, 2 * height, 2 * width])
+    return F.interpolate(x, size=list(size), mode="nearest")
+
+
+def timestep_embedding(
+    timesteps: Tensor, channels: int, *, flip_sin_to_cos: bool, freq_shift: float
+) -> Tensor:
+    """Sinusoids of the timestep at log-spaced frequencies: [B] -> [B, channels], float32.
+
+    Cosines come first where `flip_sin_to_cos` (every Stable Diffusion). Source: diffusers
+    `models/embeddings.py`, `get_timestep_embedding`.
+    """
+    half = channels // 2
+    exponent = -paddle.log(paddle.to_tensor(10000.0)) * paddle.arange(half, dtype="float32")
+    frequencies = paddle.exp(exponent / (half - freq_shift))
+    angles = timesteps.astype("float32")[:, None] * frequencies[None, :]
+    sin, cos = paddle.sin(angles), paddle.cos(angles)
+    return paddle.concat([cos, sin] if flip_sin_to_cos else [sin, cos], axis=-1)
+
+
+class TimestepEmbedding(nn.Layer):
+    """Linear, SiLU, Linear (diffusers `TimestepEmbedding`)."""
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__()
+        self.linear_1 = nn.Linear(in_channels, channels)
+        self.linear_2 = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels] -> [B, channels]."""
+        return self.linear_2(F.silu(self.linear_1(x)))

@@ -1,0 +1,299 @@
+"""UNet2DConditionModel: predicts the noise (or velocity) in latents, given text states.
+
+Driven by the checkpoint's own config; covers the shapes of SD 1.x, 2.x and XL. Source of the
+structure and the names: diffusers `models/unets/unet_2d_condition.py`, `unet_2d_blocks.py`,
+`models/transformers/transformer_2d.py`; Rombach et al. 2022, arXiv 2112.10752.
+"""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from sdbatch.models.config import UNetConfig
+from sdbatch.models.layers import (
+    Attention,
+    Downsample,
+    ResnetBlock,
+    TimestepEmbedding,
+    Upsample,
+    timestep_embedding,
+)
+
+
+class GEGLU(nn.Layer):
+    """Gated GELU: the first half of the projection is the value, the second the gate."""
+
+    def __init__(self, channels: int, inner: int):
+        super().__init__()
+        self.proj = nn.Linear(channels, 2 * inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, channels] -> [B, N, inner]; exact (erf) GELU."""
+        value, gate = self.proj(x).chunk(2, axis=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Layer):
+    """GEGLU and a linear layer; `net.1` is where diffusers has its dropout."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        inner = 4 * channels
+        self.net = nn.Sequential(GEGLU(channels, inner), nn.Identity(), nn.Linear(inner, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, channels] -> [B, N, channels]."""
+        return self.net(x)
+
+
+class TransformerBlock(nn.Layer):
+    """Self-attention, cross-attention, feed-forward, each after a LayerNorm, each with a skip."""
+
+    def __init__(self, channels: int, heads: int, context_channels: int, upcast: bool):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn1 = Attention(channels, heads, upcast=upcast)
+        self.norm2 = nn.LayerNorm(channels)
+        self.attn2 = Attention(channels, heads, context_channels=context_channels, upcast=upcast)
+        self.norm3 = nn.LayerNorm(channels)
+        self.ff = FeedForward(channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x: [B, N, channels]; context: [B, M, context_channels]."""
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Layer):
+    """Transformer blocks over the cells of a feature map (diffusers `Transformer2DModel`).
+
+    The projections are 1x1 convolutions in SD 1.x and linear layers in 2.x and XL; the norm's
+    epsilon is 1e-6, unlike the residual blocks' 1e-5.
+    """
+
+    def __init__(
+        self, channels: int, heads: int, depth: int, context_channels: int, config: UNetConfig
+    ):
+        super().__init__()
+        self.linear = config.use_linear_projection
+        project = nn.Linear if self.linear else _conv1x1
+        self.norm = nn.GroupNorm(config.norm_num_groups, channels, epsilon=1e-6)
+        self.proj_in = project(channels, channels)
+        self.transformer_blocks = nn.LayerList(
+            TransformerBlock(channels, heads, context_channels, config.upcast_attention)
+            for _ in range(depth)
+        )
+        self.proj_out = project(channels, channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x: [B, channels, H, W]; context: [B, M, context_channels] -> [B, channels, H, W]."""
+        height, width = x.shape[2:]
+        h = self.norm(x)
+        h = self.proj_in(_to_tokens(h)) if self.linear else _to_tokens(self.proj_in(h))
+        for block in self.transformer_blocks:
+            h = block(h, context)
+        if self.linear:
+            h = _to_map(self.proj_out(h), height, width)
+        else:
+            h = self.proj_out(_to_map(h, height, width))
+        return x + h
+
+
+class DownBlock(nn.Layer):
+    """Residual blocks, each followed by a transformer where the block has attention."""
+
+    def __init__(self, config: UNetConfig, level: int, in_channels: int):
+        super().__init__()
+        channels = config.block_out_channels[level]
+        layers = config.layers_per_block[level]
+        self.resnets = nn.LayerList(
+            _resnet(config, in_channels if i == 0 else channels, channels) for i in range(layers)
+        )
+        self.attentions = None
+        if config.down_block_types[level] == "CrossAttnDownBlock2D":
+            self.attentions = _transformers(config, level, layers)
+        last = level == len(config.block_out_channels) - 1
+        self.downsamplers = None if last else nn.LayerList([Downsample(channels, padding=1)])
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns the feature map and the skips that the up path takes."""
+        skips = []
+        for i, resnet in enumerate(self.resnets):
+            x = resnet(x, time)
+            if self.attentions is not None:
+                x = self.attentions[i](x, context)
+            skips.append(x)
+        if self.downsamplers is not None:
+            x = self.downsamplers[0](x)
+            skips.append(x)
+        return x, skips
+
+
+class MidBlock(nn.Layer):
+    """Residual block, transformer, residual block at the lowest resolution."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        channels = config.block_out_channels[-1]
+        self.resnets = nn.LayerList(_resnet(config, channels, channels) for _ in range(2))
+        self.attentions = _transformers(config, len(config.block_out_channels) - 1, 1)
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        x = self.resnets[0](x, time)
+        x = self.attentions[0](x, context)
+        return self.resnets[1](x, time)
+
+
+class UpBlock(nn.Layer):
+    """As DownBlock, with a skip concatenated before each residual block, then enlarged.
+
+    `position` counts from the lowest resolution; widths, heads and depths are the ones of the
+    mirrored level of the down path.
+    """
+
+    def __init__(self, config: UNetConfig, position: int):
+        super().__init__()
+        widths = config.block_out_channels
+        level = len(widths) - 1 - position
+        channels = widths[level]
+        below = widths[min(level + 1, len(widths) - 1)]
+        above = widths[max(level - 1, 0)]
+        layers = config.layers_per_block[level] + 1
+        self.resnets = nn.LayerList()
+        for i in range(layers):
+            source = below if i == 0 else channels
+            skip = above if i == layers - 1 else channels
+            self.resnets.append(_resnet(config, source + skip, channels))
+        self.attentions = None
+        if config.up_block_types[position] == "CrossAttnUpBlock2D":
+            self.attentions = _transformers(config, level, layers)
+        self.upsamplers = nn.LayerList([Upsample(channels)]) if level > 0 else None
+
+    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
+        """Takes its skips off the end of `skips`; the next block's height and width follow."""
+        for i, resnet in enumerate(self.resnets):
+            x = resnet(paddle.concat([x, skips.pop()], axis=1), time)
+            if self.attentions is not None:
+                x = self.attentions[i](x, context)
+        if self.upsamplers is not None:
+            x = self.upsamplers[0](x, tuple(skips[-1].shape[2:]))
+        return x
+
+
+class UNet(nn.Layer):
+    """The whole denoising network."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        widths = config.block_out_channels
+        time_channels = 4 * widths[0]
+        self.conv_in = nn.Conv2D(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], time_channels)
+        self.add_embedding = None
+        if config.addition_time_embed_dim is not None:
+            self.add_embedding = TimestepEmbedding(
+                config.projection_class_embeddings_input_dim, time_channels
+            )
+        self.down_blocks = nn.LayerList(
+            DownBlock(config, level, widths[max(level - 1, 0)]) for level in range(len(widths))
+        )
+        self.mid_block = MidBlock(config)
+        self.up_blocks = nn.LayerList(UpBlock(config, i) for i in range(len(widths)))
+        self.conv_norm_out = nn.GroupNorm(
+            config.norm_num_groups, widths[0], epsilon=config.norm_eps
+        )
+        self.conv_out = nn.Conv2D(widths[0], config.out_channels, 3, padding=1)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        pooled: Tensor | None = None,
+        time_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Predict the noise, the velocity or the sample, as the checkpoint was trained.
+
+        Args:
+            latents: [B, in_channels, H, W]; H and W need not be multiples of the deepest stride.
+            timesteps: [B], any number type.
+            context: [B, tokens, cross_attention_dim] text encoder states.
+            pooled: [B, pooled_dim] pooled text embedding (SDXL only).
+            time_ids: [B, 6] original size, crop and target size in pixels (SDXL only).
+
+        Returns:
+            [B, out_channels, H, W] in the dtype of `latents`.
+        """
+        time = F.silu(self._time(timesteps, latents.dtype, pooled, time_ids))
+        x = self.conv_in(latents)
+        skips = [x]
+        for block in self.down_blocks:
+            x, more = block(x, time, context)
+            skips.extend(more)
+        x = self.mid_block(x, time, context)
+        for block in self.up_blocks:
+            x = block(x, skips, time, context)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+    def _time(
+        self, timesteps: Tensor, dtype: paddle.dtype, pooled: Tensor | None, time_ids: Tensor | None
+    ) -> Tensor:
+        """The conditioning vector [B, 4 * width] that every residual block adds."""
+        waves = self._waves(timesteps, self.config.block_out_channels[0])
+        embedding = self.time_embedding(waves.astype(dtype))
+        if self.add_embedding is not None:
+            sizes = self._waves(time_ids.flatten(), self.config.addition_time_embed_dim)
+            sizes = sizes.reshape([pooled.shape[0], -1]).astype(dtype)
+            added = paddle.concat([pooled.astype(dtype), sizes], axis=-1)
+            embedding = embedding + self.add_embedding(added)
+        return embedding
+
+    def _waves(self, values: Tensor, channels: int) -> Tensor:
+        return timestep_embedding(
+            values,
+            channels,
+            flip_sin_to_cos=self.config.flip_sin_to_cos,
+            freq_shift=self.config.freq_shift,
+        )
+
+
+def _resnet(config: UNetConfig, in_channels: int, out_channels: int) -> ResnetBlock:
+    return ResnetBlock(
+        in_channels,
+        out_channels,
+        groups=config.norm_num_groups,
+        eps=config.norm_eps,
+        time_channels=4 * config.block_out_channels[0],
+    )
+
+
+def _transformers(config: UNetConfig, level: int, count: int) -> nn.LayerList:
+    return nn.LayerList(
+        SpatialTransformer(
+            config.block_out_channels[level],
+            config.heads[level],
+            config.transformer_layers[level],
+            config.cross_attention_dim[level],
+            config,
+        )
+        for _ in range(count)
+    )
+
+
+def _conv1x1(in_channels: int, out_channels: int) -> nn.Conv2D:
+    return nn.Conv2D(in_channels, out_channels, 1)
+
+
+def _to_tokens(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H * W, C]."""
+    return x.flatten(2).transpose([0, 2, 1])
+
+
+def _to_map(x: Tensor, height: int, width: int) -> Tensor:
+    """[B, H * W, C] -> [B, C, H, W]."""
+    return x.transpose([0, 2, 1]).reshape([0, -1, height, width])
