@@ -1,0 +1,1 @@
+"""How networks are executed: device, precision, and a checkpoint made ready to run."""

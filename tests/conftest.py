@@ -1,0 +1,99 @@
+"""Shared by all tests: golden records, the bundled checkpoints loaded once, small tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sdbatch.engine.device import prepare_process
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = Path(__file__).parent / "golden" / "models"
+ASSETS = ROOT / "sdbatch" / "assets"
+
+prepare_process()
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Relative L2 distance."""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict:
+    """What PyTorch did, and with which versions (tools/golden_models.py)."""
+    return json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session", params=["demo", "demo_zh"])
+def model_name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def arrays(model_name) -> dict[str, np.ndarray]:
+    """Recorded inputs and outputs of one checkpoint's networks."""
+    with np.load(GOLDEN / f"{model_name}.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def pipelines():
+    """`pipelines(name, solver)`: a bundled checkpoint ready to run; networks are loaded once."""
+    from dataclasses import replace
+
+    from sdbatch.engine.device import choose_device
+    from sdbatch.engine.load import load_pipeline
+    from sdbatch.samplers import SOLVERS, NoiseSchedule
+    from sdbatch.weights.checkpoint import open_checkpoint
+
+    loaded = {}
+
+    def get(name: str, solver: str = "ddim"):
+        if name not in loaded:
+            checkpoint = open_checkpoint(ASSETS / name)
+            schedule = NoiseSchedule.from_config(checkpoint.scheduler)
+            loaded[name] = load_pipeline(checkpoint, schedule, solver, choose_device("cpu", "fp32"))
+        return replace(loaded[name], solver=SOLVERS[solver])
+
+    return get
+
+
+@pytest.fixture
+def write_table(tmp_path):
+    """`write_table(prompt=[...], ...)`: a Parquet table from columns; returns its path."""
+
+    def write(name: str = "table", **columns) -> Path:
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(columns), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def sdbatch(tmp_path):
+    """`sdbatch("steps=2", ...)`: the real command in a new process, in an empty folder."""
+
+    def call(*arguments: str, module: str = "sdbatch", cwd: Path | None = None, **kwargs):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=cwd or tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            **kwargs,
+        )
+
+    return call
