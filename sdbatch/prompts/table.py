@@ -1,0 +1,180 @@
+"""The prompt table: read in slices, checked before any work, every row with a name.
+
+Only `prompt` is required. `id` and the override columns are optional; every other column is carried
+into the metadata untouched. A table of any length is read a slice at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sdbatch.errors import UserError
+from sdbatch.noise import MAX_SEED
+from sdbatch.prompts.checks import OVERRIDES, RowChecks, check_schema, safe_id
+from sdbatch.prompts.digest import TableDigest
+
+_SLICE = 65_536
+MAX_SIDE = 1 << 16
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One row of the table. Overrides are None where the config decides."""
+
+    index: int
+    id: str
+    prompt: str
+    negative_prompt: str | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    steps: int | None
+    guidance_scale: float | None
+    images_per_prompt: int | None
+    carried: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PromptDefaults:
+    """What the config says where a row says nothing."""
+
+    images_per_prompt: int
+    steps: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """What one reading of a whole table tells: sizes, digest, and the settings its rows ask for."""
+
+    rows: int
+    images: int
+    sha256: str
+    steps: frozenset[int]
+    sizes: frozenset[tuple[int, int]]
+
+
+class PromptTable:
+    """A Parquet file whose columns are known to be of the right kinds."""
+
+    def __init__(self, path: Path, limit: int | None = None):
+        """Open the file and check its schema.
+
+        Raises:
+            UserError: no such file, not Parquet, no `prompt`, or a column of the wrong type.
+        """
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path)
+        except FileNotFoundError as error:
+            raise UserError(f"prompts.path: {path}: no such file") from error
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(
+                f"prompts.path: {path}: not a readable Parquet file: {error}"
+            ) from error
+        self.schema = self._file.schema_arrow
+        check_schema(path, self.schema)
+        rows = self._file.metadata.num_rows
+        self.rows = rows if limit is None else min(rows, limit)
+        if self.rows == 0:
+            raise UserError(f"{path}: expected at least one row, found none")
+
+    @cached_property
+    def carried(self) -> pa.Schema:
+        """The user's own columns, which go into the metadata as they are."""
+        known = {"prompt", "id", *OVERRIDES}
+        return pa.schema([field for field in self.schema if field.name not in known])
+
+    def check(self, defaults: PromptDefaults, pixels_per_latent: int = 8) -> TableSummary:
+        """Read the whole table once, refuse bad rows, and sum up the rest.
+
+        Raises:
+            UserError: nulls in `prompt`, duplicate ids, sizes, seeds or counts out of range, with
+                the numbers of the first such rows (the first row is 0).
+        """
+        digest, ids = TableDigest(self.schema), []
+        images, steps, sizes = 0, set(), set()
+        for start, batch in self._slices():
+            digest.update(batch)
+            checked = RowChecks(self.path, start, batch)
+            checked.prompts()
+            if "id" in self.schema.names:
+                ids.append(checked.id_hashes())
+            samples = checked.column("images_per_prompt", defaults.images_per_prompt, 1, 100_000)
+            checked.column("steps", defaults.steps, 1, 100_000)
+            checked.column("seed", 0, 0, MAX_SEED + 1 - samples)
+            checked.guidance()
+            widths = checked.column("width", defaults.width, 8, MAX_SIDE, pixels_per_latent)
+            heights = checked.column("height", defaults.height, 8, MAX_SIDE, pixels_per_latent)
+            images += int(samples.sum())
+            steps.update(np.unique(checked.filled("steps", defaults.steps)).tolist())
+            sizes.update(map(tuple, np.unique(np.stack([widths, heights], 1), axis=0).tolist()))
+        if ids:
+            self._refuse_duplicates(np.concatenate(ids))
+        return TableSummary(
+            self.rows, images, digest.hexdigest(), frozenset(steps), frozenset(sizes)
+        )
+
+    def read(self, start: int, stop: int) -> list[PromptRow]:
+        """Rows start..stop-1 (clipped to the table's end)."""
+        stop = min(stop, self.rows)
+        rows: list[PromptRow] = []
+        first = 0
+        for group in range(self._file.num_row_groups):
+            last = first + self._file.metadata.row_group(group).num_rows
+            if first < stop and last > start:
+                table = self._row_group(group)
+                begin = max(start - first, 0)
+                piece = table.slice(begin, min(stop, last) - first - begin)
+                rows.extend(self._to_rows(first + begin, piece))
+            first = last
+        return rows
+
+    def _slices(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        start = 0
+        for batch in self._file.iter_batches(batch_size=_SLICE):
+            if start >= self.rows:
+                return
+            batch = batch.slice(0, self.rows - start)
+            yield start, batch
+            start += batch.num_rows
+
+    def _row_group(self, group: int) -> pa.Table:
+        """The last row group read is kept: neighbouring shards usually share it."""
+        if getattr(self, "_kept", (None, None))[0] != group:
+            self._kept = (group, self._file.read_row_group(group))
+        return self._kept[1]
+
+    def _to_rows(self, start: int, table: pa.Table) -> Iterator[PromptRow]:
+        carried = self.carried.names
+        for offset, row in enumerate(table.to_pylist()):
+            index = start + offset
+            yield PromptRow(
+                index=index,
+                id=safe_id(str(row.get("id", index))),
+                prompt=row["prompt"],
+                carried={name: row[name] for name in carried},
+                **{name: row.get(name) for name in OVERRIDES},
+            )
+
+    def _refuse_duplicates(self, hashes: np.ndarray) -> None:
+        """Equal hashes only point at candidates; the ids themselves are compared."""
+        order = np.argsort(hashes, kind="stable")
+        twins = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+        for twin in sorted(twins, key=lambda k: order[k + 1]):
+            first, second = int(order[twin]), int(order[twin + 1])
+            one, two = (self.read(row, row + 1)[0].id for row in (first, second))
+            if one == two:
+                raise UserError(
+                    f"{self.path}: id {one!r}: duplicate in rows {first} and {second}; "
+                    "expected unique ids"
+                )
