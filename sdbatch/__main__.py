@@ -1,0 +1,79 @@
+"""`python -m sdbatch`: compose the config, validate it, hand over. Nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from sdbatch import config
+from sdbatch.errors import EXIT_USER_ERROR, UserError, one_line
+from sdbatch.explain import explain
+
+
+def main() -> None:
+    """Run the job of the command line and exit with the contract's code."""
+    # Hydra would print its own report of several lines; asked for raw exceptions, it lets us
+    # print one line instead.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    config.register()
+    codes: list[int] = []
+
+    @hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")
+    def task(composed: DictConfig) -> None:
+        codes.append(_run(composed))
+
+    try:
+        task()
+    except (HydraException, OmegaConfBaseException) as error:
+        codes.append(_refuse(explain(error)))
+    except SystemExit as error:
+        # argparse exits with 2 for an unknown flag; a bad command line is 1 in the contract.
+        sys.exit(EXIT_USER_ERROR if error.code not in (None, 0) else 0)
+    sys.exit(max(codes, default=0))
+
+
+def _run(composed: DictConfig) -> int:
+    """One job: validate, run, print the dataset folder; returns the exit code."""
+    try:
+        job = config.validate(composed)
+        from sdbatch.runner.local import run  # imports Paddle, which --help must not wait for
+
+        with _stdout_to_stderr() as print_result:
+            outcome = run(job, composed, list(HydraConfig.get().overrides.task))
+            print_result(str(outcome.folder))
+        return outcome.exit_code
+    except UserError as error:
+        return _refuse(str(error))
+    except OmegaConfBaseException as error:
+        return _refuse(explain(error))
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator:
+    """Keep stdout for the result: libraries, C++ ones too, print to stderr meanwhile."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield lambda text: os.write(real, f"{text}\n".encode())
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
+
+
+def _refuse(message: str) -> int:
+    print(f"sdbatch: error: {one_line(message)}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""The job's configuration: schema, Hydra composition, and the one place that validates it.
+
+The dataclasses are the schema behind `conf/*.yaml`: Hydra refuses unknown keys and wrong types
+against them. `validate` checks what types cannot say. Imports no Paddle.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from sdbatch.errors import UserError
+from sdbatch.noise import MAX_SEED
+
+_PACKAGE = Path(__file__).parent
+_CHECKOUT = _PACKAGE.parent
+
+
+class SolverName(Enum):
+    """How latents are sampled; `checkpoint` follows the checkpoint's scheduler_config.json."""
+
+    checkpoint = "checkpoint"
+    ddpm = "ddpm"
+    ddim = "ddim"
+    plms = "plms"
+
+
+class PrecisionName(Enum):
+    """Number format of the networks; `auto` is fp16 on a GPU and fp32 on a CPU."""
+
+    auto = "auto"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class EngineName(Enum):
+    """How the networks are executed."""
+
+    auto = "auto"
+    dygraph = "dygraph"
+
+
+class OutputFormat(Enum):
+    """How a shard stores its images."""
+
+    files = "files"
+
+
+class LauncherName(Enum):
+    """Where the work runs."""
+
+    local = "local"
+
+
+@dataclass
+class PromptsConfig:
+    """The prompt table: a Parquet file, and how many of its first rows to take (null: all)."""
+
+    path: str = MISSING
+    limit: int | None = None
+
+
+@dataclass
+class ModelConfig:
+    """The checkpoint: a diffusers folder."""
+
+    path: str = MISSING
+
+
+@dataclass
+class SchedulerConfig:
+    """The sampler."""
+
+    solver: SolverName = SolverName.checkpoint
+
+
+@dataclass
+class PrecisionConfig:
+    """The number format."""
+
+    name: PrecisionName = PrecisionName.auto
+
+
+@dataclass
+class EngineConfig:
+    """The execution engine."""
+
+    name: EngineName = EngineName.auto
+
+
+@dataclass
+class OutputConfig:
+    """The dataset folder; `shard_size` counts rows of the prompt table."""
+
+    format: OutputFormat = OutputFormat.files
+    dir: str = MISSING
+    shard_size: int = 256
+    png_compression: int = 6
+
+
+@dataclass
+class LauncherConfig:
+    """The launcher."""
+
+    name: LauncherName = LauncherName.local
+
+
+@dataclass
+class Config:
+    """The whole job, as `conf/config.yaml` composes it."""
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    steps: int = 20
+    guidance_scale: float = 7.5
+    negative_prompt: str = ""
+    images_per_prompt: int = 1
+    width: int | None = None
+    height: int | None = None
+    seed: int = 0
+    batch_size: Any = "auto"
+    device: str = "auto"
+    grace_s: float = 60.0
+
+
+def conf_dir() -> Path:
+    """`conf/` of the checkout, or the copy inside an installed package."""
+    return _first_existing(_CHECKOUT / "conf", _PACKAGE / "conf")
+
+
+def table_dirs() -> list[Path]:
+    """Where `prompts=NAME` looks for NAME.parquet: the working folder first, then ours."""
+    bundled = _first_existing(_CHECKOUT / "prompts", _PACKAGE / "assets" / "prompts")
+    return [Path("prompts"), bundled]
+
+
+def register() -> None:
+    """Tell Hydra the schema, the resolvers of our YAML, and every prompt table by name.
+
+    A table needs no YAML: each NAME.parquet becomes a choice of the group `prompts`. A YAML of the
+    same name wins, because Hydra looks into `conf/` before it looks here.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for folder in reversed(table_dirs()):
+        for table in sorted(folder.glob("*.parquet")):
+            store.store(group="prompts", name=table.stem, node={"path": str(table)})
+    OmegaConf.register_new_resolver("stem", lambda path: Path(path).stem, replace=True)
+    OmegaConf.register_new_resolver(
+        "bundled_model", lambda name: str(_PACKAGE / "assets" / name), replace=True
+    )
+
+
+def validate(composed: DictConfig) -> Config:
+    """Resolve the composed config into a `Config`, checking what types cannot.
+
+    Raises:
+        UserError: naming the key, what was expected and what was found.
+    """
+    for key in _dotted(composed):
+        if key not in _known_keys():
+            raise unknown_key(key)
+    for key in sorted(OmegaConf.missing_keys(composed)):
+        raise UserError(f"{key}: required, but not given; add {key}=...")
+    config: Config = OmegaConf.to_object(composed)
+    _at_least("steps", config.steps, 1)
+    _at_least("images_per_prompt", config.images_per_prompt, 1)
+    _at_least("output.shard_size", config.output.shard_size, 1)
+    if config.prompts.limit is not None:
+        _at_least("prompts.limit", config.prompts.limit, 1)
+    if not 0 <= config.output.png_compression <= 9:
+        raise UserError(
+            f"output.png_compression: expected 0 to 9, found {config.output.png_compression}"
+        )
+    if not 0 <= config.seed <= MAX_SEED:
+        raise UserError(f"seed: expected 0 to 2^63-1, found {config.seed}")
+    if not 0 <= config.guidance_scale < float("inf"):
+        raise UserError(f"guidance_scale: expected 0 or more, found {config.guidance_scale}")
+    for key in ("width", "height"):
+        size = getattr(config, key)
+        if size is not None and (size < 8 or size % 8):
+            raise UserError(f"{key}: expected a multiple of 8, found {size}")
+    if config.batch_size != "auto":
+        if not isinstance(config.batch_size, int) or isinstance(config.batch_size, bool):
+            raise UserError(f"batch_size: expected auto or an integer, found {config.batch_size!r}")
+        _at_least("batch_size", config.batch_size, 1)
+    return config
+
+
+def unknown_key(key: str) -> UserError:
+    """The error for a key that the schema does not have: the nearest one, and all beside it."""
+    known = _known_keys()
+    inside = key.rpartition(".")[0]
+    siblings = [k.removeprefix(f"{inside}.") for k in known if k.rpartition(".")[0] == inside]
+    if not inside:
+        siblings = list(dict.fromkeys(k.partition(".")[0] for k in known))
+    close = difflib.get_close_matches(key, known, n=1)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return UserError(f"{key}: no such key; {guess}expected one of {', '.join(siblings)}")
+
+
+def _known_keys(schema: type = Config, prefix: str = "") -> list[str]:
+    """Every key of the schema that holds a value, dotted."""
+    hints = get_type_hints(schema)
+    keys = []
+    for item in fields(schema):
+        name, kind = prefix + item.name, hints[item.name]
+        keys.extend(_known_keys(kind, f"{name}.") if is_dataclass(kind) else [name])
+    return keys
+
+
+def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
+    """Every key of a composed config that holds a value, dotted."""
+    keys = []
+    for name in node:
+        inner = None if OmegaConf.is_missing(node, name) else node._get_node(name)
+        nested = isinstance(inner, DictConfig)
+        keys.extend(_dotted(inner, f"{prefix}{name}.") if nested else [f"{prefix}{name}"])
+    return keys
+
+
+def _at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"{key}: expected {least} or more, found {value}")
+
+
+def _first_existing(*candidates: Path) -> Path:
+    return next((path for path in candidates if path.is_dir()), candidates[0])
