@@ -1,0 +1,1 @@
+"""The dataset folder: metadata schema, image encoding, shard commit, merge. Knows no Paddle."""

@@ -1,0 +1,74 @@
+"""From pixels to the bytes of an image file, and whether they are a picture at all."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sdbatch.request import ImageRequest
+
+
+def judge(pixels: np.ndarray) -> str:
+    """Status of a picture: `ok`, `nan` (not finite) or `blank` (one flat colour).
+
+    Args:
+        pixels: float32 [height, width, 3] in 0..1.
+    """
+    if not np.isfinite(pixels).all():
+        return "nan"
+    flat = np.ptp(to_bytes(pixels).reshape(-1, pixels.shape[-1]), axis=0).max() <= 1
+    return "blank" if flat else "ok"
+
+
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """float32 0..1 -> uint8 0..255, rounded half to even, as diffusers does."""
+    return (pixels * 255).round().astype(np.uint8)
+
+
+def encode_png(pixels: np.ndarray, parameters: str, compression: int) -> bytes:
+    """A PNG file whose `parameters` text chunk says how it was made.
+
+    Args:
+        pixels: float32 [height, width, 3] in 0..1.
+        parameters: the text; non-Latin scripts go into an international (UTF-8) chunk.
+        compression: zlib level, 0 to 9.
+    """
+    info = PngInfo()
+    info.add_text("parameters", parameters)
+    buffer = io.BytesIO()
+    image = Image.fromarray(to_bytes(pixels))
+    image.save(buffer, "PNG", pnginfo=info, compress_level=compression)
+    return buffer.getvalue()
+
+
+def parameters_text(request: ImageRequest, *, sampler: str, model: str, weights_sha256: str) -> str:
+    """Generation settings in the form of AUTOMATIC1111's web UI, so that its readers show them.
+
+    Reference: stable-diffusion-webui `modules/processing.py`, `create_infotext`.
+    """
+    settings = {
+        "Steps": request.steps,
+        "Sampler": _WEBUI_SAMPLERS.get(sampler, sampler),
+        "CFG scale": f"{request.guidance_scale:g}",
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model hash": weights_sha256[:10],
+        "Model": _quote(model),
+        "Version": "sdbatch",
+    }
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"Negative prompt: {request.negative_prompt}")
+    lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
+    return "\n".join(lines)
+
+
+_WEBUI_SAMPLERS = {"ddim": "DDIM", "plms": "PLMS", "ddpm": "DDPM"}
+
+
+def _quote(text: str) -> str:
+    """Readers split at commas and colons, unless the value is quoted."""
+    return f'"{text}"' if any(mark in text for mark in ",:\n") else text

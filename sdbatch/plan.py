@@ -1,0 +1,210 @@
+"""The plan of a dataset: which pictures, in which shards, made how; and `run.json`, which fixes it.
+
+The fingerprint covers what changes pixels, and nothing else: not paths, devices, batch size, engine
+or shard order. A dataset folder belongs to one fingerprint for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sdbatch.errors import UserError
+from sdbatch.noise import MAX_SEED
+from sdbatch.prompts import PromptRow
+from sdbatch.request import ImageRequest
+
+NUMERICS_VERSION = 1
+"""Raised whenever the same settings would give other pixels than before."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the pixels of a whole dataset. Rows may override some of it."""
+
+    weights_sha256: str
+    model_config_sha256: str
+    scheduler: str
+    steps: int
+    guidance_scale: float
+    width: int
+    height: int
+    negative_prompt: str
+    images_per_prompt: int
+    precision: str
+    seed: int
+    noise: str
+    table_sha256: str
+    numerics_version: int = NUMERICS_VERSION
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of all fields."""
+        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One picture of the dataset: its row, its sample number, its name and its request."""
+
+    row: PromptRow
+    sample: int
+    image_id: str
+    request: ImageRequest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A dataset to be made: its settings, and its table's rows cut into shards of equal length."""
+
+    settings: Settings
+    rows: int
+    images: int
+    shard_size: int
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are; the last one may be shorter."""
+        return -(-self.rows // self.shard_size)
+
+    def shard_name(self, shard: int) -> str:
+        """Folder name of a shard, e.g. 00042."""
+        return f"{shard:05d}"
+
+    def shard_rows(self, shard: int) -> tuple[int, int]:
+        """First row, and one past the last row, of a shard."""
+        start = shard * self.shard_size
+        return start, min(start + self.shard_size, self.rows)
+
+    def images_of(self, rows: Sequence[PromptRow]) -> list[PlannedImage]:
+        """The pictures of some rows, in plan order."""
+        return [
+            plan_image(self.settings, row, sample)
+            for row in rows
+            for sample in range(row.images_per_prompt or self.settings.images_per_prompt)
+        ]
+
+
+def plan_image(settings: Settings, row: PromptRow, sample: int) -> PlannedImage:
+    """The request for one sample of a row: the row's own values, else the settings'."""
+
+    def chosen(name: str) -> Any:
+        value = getattr(row, name)
+        return getattr(settings, name) if value is None else value
+
+    request = ImageRequest(
+        prompt=row.prompt,
+        negative_prompt=chosen("negative_prompt"),
+        seed=image_seed(settings.seed, row, sample),
+        width=chosen("width"),
+        height=chosen("height"),
+        steps=chosen("steps"),
+        guidance_scale=chosen("guidance_scale"),
+    )
+    return PlannedImage(row, sample, f"{row.id}-{sample:03d}", request)
+
+
+def image_seed(run_seed: int, row: PromptRow, sample: int) -> int:
+    """Seed of one picture, 0..2^63-1: the row's seed + sample, else a hash of (run, id, sample).
+
+    It depends on nothing else, so a row keeps its pictures when the table around it changes.
+    """
+    if row.seed is not None:
+        return row.seed + sample
+    key = json.dumps([run_seed, row.id, sample], ensure_ascii=False)
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") & MAX_SEED
+
+
+def adopt_run(folder: Path, plan: Plan, versions: Mapping[str, str], created_at: str) -> Plan:
+    """Write `run.json` if the folder has none; else check that it is this run's.
+
+    The shard size of an existing dataset is kept, whatever the config says now.
+
+    Raises:
+        UserError: the folder holds a dataset with another fingerprint; names what differs.
+    """
+    path = folder / "run.json"
+    existing = read_run(folder)
+    if existing is None:
+        record = {
+            "format": 1,
+            "fingerprint": plan.settings.fingerprint,
+            "settings": asdict(plan.settings),
+            "rows": plan.rows,
+            "images": plan.images,
+            "shard_size": plan.shard_size,
+            "shards": plan.shards,
+            "versions": dict(versions),
+            "created_at": created_at,
+        }
+        if _create(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n"):
+            return plan
+        existing = read_run(folder)
+    return matching_plan(path, existing, plan)
+
+
+def matching_plan(path: Path, existing: Mapping[str, Any], plan: Plan) -> Plan:
+    """The plan with the existing run's shard size, if both describe the same pictures.
+
+    Raises:
+        UserError: with every differing setting, old and new.
+    """
+    old, new = existing["settings"], asdict(plan.settings)
+    changed = [
+        f"{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{path}: the dataset was made with other settings: {'; '.join(changed)}; "
+            "give another output.dir, or the old settings"
+        )
+    return Plan(plan.settings, plan.rows, plan.images, existing["shard_size"])
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """The folder's `run.json`, or None if it has none.
+
+    Raises:
+        UserError: the file is not a run.json of this format.
+    """
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != 1:
+        raise UserError(f"{path}: expected a run.json of format 1")
+    return record
+
+
+def _create(path: Path, text: str) -> bool:
+    """Write a file whole, unless it exists already; False if it did."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(unfinished, path)  # fails if the target exists, unlike a rename
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        unfinished.unlink()
+
+
+def _short(value: Any) -> str:
+    """A value for a message; digests are cut to what tells them apart."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:13] + "…" + text[-1]
