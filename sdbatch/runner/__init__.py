@@ -1,0 +1,1 @@
+"""Who does the work and when: preparing a job, making shards, progress, signals."""

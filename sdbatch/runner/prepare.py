@@ -1,0 +1,165 @@
+"""Everything that is settled before work begins: a sound config made into a job.
+
+Nothing is written here. Whatever a user can get wrong is refused here, so that a refused job
+leaves no trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from sdbatch.config import Config, SolverName
+from sdbatch.dataset.schema import check_carried, dataset_schema
+from sdbatch.engine.device import Device, choose_device, prepare_process
+from sdbatch.errors import UserError
+from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
+from sdbatch.plan import Plan, Settings, matching_plan, read_run
+from sdbatch.prompts import PromptDefaults, PromptTable
+from sdbatch.samplers.schedule import NoiseSchedule, UnsupportedSchedule
+from sdbatch.weights.checkpoint import Checkpoint, open_checkpoint
+
+_SOLVER_OF_CLASS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "PNDMScheduler": "plms"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One dataset to be made, and with what."""
+
+    folder: Path
+    table: PromptTable
+    checkpoint: Checkpoint
+    schedule: NoiseSchedule
+    plan: Plan
+    schema: pa.Schema
+    device: Device
+    engine: str
+    batch_size: int
+    png_compression: int
+    grace_s: float
+
+
+def prepare(config: Config) -> Job:
+    """Read and check everything that the config names.
+
+    Raises:
+        UserError: the table, the checkpoint, the device or an existing dataset do not fit.
+    """
+    table = PromptTable(Path(config.prompts.path), config.prompts.limit)
+    check_carried(table.path, table.carried)
+    checkpoint = open_checkpoint(Path(config.model.path))
+    solver = _choose_solver(config.scheduler.solver, checkpoint)
+    schedule = _read_schedule(checkpoint)
+    prepare_process()
+    device = choose_device(config.device, config.precision.name.value)
+    width, height, multiple = _native_size(checkpoint)
+    defaults = PromptDefaults(
+        images_per_prompt=config.images_per_prompt,
+        steps=config.steps,
+        width=config.width or width,
+        height=config.height or height,
+    )
+    summary = table.check(defaults, multiple)
+    _check_steps(schedule, summary.steps, checkpoint)
+    settings = Settings(
+        weights_sha256=checkpoint.weights_sha256,
+        model_config_sha256=checkpoint.config_sha256,
+        scheduler=solver,
+        steps=config.steps,
+        guidance_scale=config.guidance_scale,
+        width=defaults.width,
+        height=defaults.height,
+        negative_prompt=config.negative_prompt,
+        images_per_prompt=config.images_per_prompt,
+        precision=device.precision,
+        seed=config.seed,
+        noise="torch_cpu",
+        table_sha256=summary.sha256,
+    )
+    folder = Path(config.output.dir)
+    plan = Plan(settings, summary.rows, summary.images, config.output.shard_size)
+    return Job(
+        folder=folder,
+        table=table,
+        checkpoint=checkpoint,
+        schedule=schedule,
+        plan=_continue_existing(folder, plan),
+        schema=dataset_schema(
+            table.carried,
+            {
+                "fingerprint": settings.fingerprint,
+                "model": checkpoint.name,
+                "weights_sha256": settings.weights_sha256,
+                "scheduler": settings.scheduler,
+                "precision": settings.precision,
+                "noise": settings.noise,
+            },
+        ),
+        device=device,
+        engine="dygraph",
+        batch_size=(device.auto_batch_size if config.batch_size == "auto" else config.batch_size),
+        png_compression=config.output.png_compression,
+        grace_s=config.grace_s,
+    )
+
+
+def _choose_solver(name: SolverName, checkpoint: Checkpoint) -> str:
+    if name is not SolverName.checkpoint:
+        return name.value
+    path = checkpoint.folder / "scheduler" / "scheduler_config.json"
+    named = checkpoint.scheduler.get("_class_name")
+    choices = ", ".join(sorted(_SOLVER_OF_CLASS.values()))
+    if named not in _SOLVER_OF_CLASS:
+        raise UserError(
+            f"{path}: _class_name={named!r} is not supported yet; choose scheduler={choices}"
+        )
+    if named == "PNDMScheduler" and not checkpoint.scheduler.get("skip_prk_steps", False):
+        raise UserError(
+            f"{path}: skip_prk_steps=false (Runge-Kutta warm-up) is not supported; "
+            "choose scheduler=plms to skip it"
+        )
+    return _SOLVER_OF_CLASS[named]
+
+
+def _read_schedule(checkpoint: Checkpoint) -> NoiseSchedule:
+    try:
+        return NoiseSchedule.from_config(checkpoint.scheduler)
+    except UnsupportedSchedule as error:
+        path = checkpoint.folder / "scheduler" / "scheduler_config.json"
+        raise UserError(f"{path}: {error}") from error
+
+
+def _native_size(checkpoint: Checkpoint) -> tuple[int, int, int]:
+    """Width and height that the checkpoint was trained at, and what sizes must be multiples of."""
+    try:
+        unet = UNetConfig.from_dict(checkpoint.unet.config)
+        vae = VAEConfig.from_dict(checkpoint.vae.config)
+    except UnsupportedConfig as error:
+        raise UserError(f"{checkpoint.folder}: {error}") from error
+    side = unet.sample_size * vae.downscale
+    return side, side, max(8, vae.downscale)
+
+
+def _check_steps(schedule: NoiseSchedule, steps: frozenset[int], checkpoint: Checkpoint) -> None:
+    for count in sorted(steps):
+        try:
+            schedule.timesteps(count)
+        except UnsupportedSchedule as error:
+            raise UserError(f"{error} ({checkpoint.name}'s scheduler)") from error
+
+
+def _continue_existing(folder: Path, plan: Plan) -> Plan:
+    """The plan as it is, or as an unfinished dataset in `folder` began it."""
+    existing = read_run(folder)
+    if existing is not None:
+        return matching_plan(folder / "run.json", existing, plan)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(
+            f"output.dir: {folder}: not empty and not a dataset (no run.json); "
+            "expected a new or empty folder, or a dataset to go on with"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output.dir: {folder}: expected a folder, found a file")
+    return plan
