@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdbatch import config
-from sdbatch.errors import EXIT_USER_ERROR, UserError, one_line
+from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
 from sdbatch.explain import explain
 
 
@@ -54,6 +55,11 @@ def _run(composed: DictConfig) -> int:
         return _refuse(str(error))
     except OmegaConfBaseException as error:
         return _refuse(explain(error))
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        # With room made, the same command goes on; what is done is untouched.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return EXIT_INTERRUPTED if full else EXIT_USER_ERROR
 
 
 @contextlib.contextmanager

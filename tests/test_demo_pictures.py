@@ -1,0 +1,38 @@
+"""The demo checkpoints draw what the prompts say: colours of shape and ground, from the pixels."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tools.train_demo.world import COLORS
+
+FRAME = 4  # pixels; even a large shape off the middle leaves most of this frame to the ground
+
+
+def seen_colors(pixels: np.ndarray) -> tuple[str, str]:
+    """(shape, ground): the colour that fills the frame, and the most frequent one besides it."""
+    palette = np.array(list(COLORS.values()), dtype=np.int32)
+    distances = np.square(pixels[:, :, None, :].astype(np.int32) - palette).sum(axis=-1)
+    nearest = distances.argmin(axis=-1)
+    inside = np.zeros(nearest.shape, dtype=bool)
+    inside[FRAME:-FRAME, FRAME:-FRAME] = True
+    ground = np.bincount(nearest[~inside], minlength=len(COLORS)).argmax()
+    counts = np.bincount(nearest.ravel(), minlength=len(COLORS))
+    counts[ground] = -1
+    return list(COLORS)[counts.argmax()], list(COLORS)[ground]
+
+
+@pytest.mark.parametrize(("model", "table"), [("demo", "shapes"), ("demo_zh", "shapes_zh")])
+def test_95_percent_of_64_prompts_have_both_colours_right(sdbatch, tmp_path, model, table):
+    run = sdbatch(f"model={model}", f"prompts={table}", "batch_size=8")
+    assert run.returncode == 0, run.stderr
+    folder = tmp_path / "outputs" / table
+    rows = pq.read_table(folder / "metadata.parquet").to_pylist()
+    assert len(rows) == 64
+    wrong = []
+    for row in rows:
+        found = seen_colors(np.asarray(Image.open(folder / row["file_name"])))
+        if found != (row["color"], row["ground"]):
+            wrong.append((row["prompt"], found))
+    assert len(wrong) <= 0.05 * len(rows), wrong
