@@ -12,6 +12,25 @@ from paddle import Tensor, nn
 from sdbatch.models.attention import attend
 
 
+class Linear(nn.Layer):
+    """x W^T + b, with the weight as PyTorch stores it: [out_channels, in_channels].
+
+    Paddle's own `nn.Linear` keeps [in, out], so that every weight from PyTorch would have to be
+    copied to be transposed. As it is, a weight can be the checkpoint's memory map itself; the
+    product takes as long either way (docs/performance.md).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True):
+        super().__init__()
+        self.weight = self.create_parameter([out_channels, in_channels])
+        self.bias = self.create_parameter([out_channels], is_bias=True) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_channels] -> [..., out_channels]."""
+        y = paddle.matmul(x, self.weight, transpose_y=True)
+        return y if self.bias is None else y + self.bias
+
+
 class ResnetBlock(nn.Layer):
     """GroupNorm, SiLU, 3x3 convolution, twice, around a skip (diffusers `ResnetBlock2D`).
 
@@ -30,7 +49,7 @@ class ResnetBlock(nn.Layer):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, in_channels, epsilon=eps)
         self.conv1 = nn.Conv2D(in_channels, out_channels, 3, padding=1)
-        self.time_emb_proj = nn.Linear(time_channels, out_channels) if time_channels else None
+        self.time_emb_proj = Linear(time_channels, out_channels) if time_channels else None
         self.norm2 = nn.GroupNorm(groups, out_channels, epsilon=eps)
         self.conv2 = nn.Conv2D(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = (
@@ -65,12 +84,11 @@ class Attention(nn.Layer):
     ):
         super().__init__()
         source = context_channels or channels
-        bias_attr = None if bias else False
         self.heads, self.upcast = heads, upcast
-        self.to_q = nn.Linear(channels, channels, bias_attr=bias_attr)
-        self.to_k = nn.Linear(source, channels, bias_attr=bias_attr)
-        self.to_v = nn.Linear(source, channels, bias_attr=bias_attr)
-        self.to_out = nn.LayerList([nn.Linear(channels, channels)])
+        self.to_q = Linear(channels, channels, bias=bias)
+        self.to_k = Linear(source, channels, bias=bias)
+        self.to_v = Linear(source, channels, bias=bias)
+        self.to_out = nn.LayerList([Linear(channels, channels)])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x: [B, N, channels]; context: [B, M, context_channels] -> [B, N, channels]."""
@@ -143,8 +161,8 @@ class TimestepEmbedding(nn.Layer):
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
-        self.linear_1 = nn.Linear(in_channels, channels)
-        self.linear_2 = nn.Linear(channels, channels)
+        self.linear_1 = Linear(in_channels, channels)
+        self.linear_2 = Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels] -> [B, channels]."""

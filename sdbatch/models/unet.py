@@ -15,6 +15,7 @@ from sdbatch.models.config import UNetConfig
 from sdbatch.models.layers import (
     Attention,
     Downsample,
+    Linear,
     ResnetBlock,
     TimestepEmbedding,
     Upsample,
@@ -27,7 +28,7 @@ class GEGLU(nn.Layer):
 
     def __init__(self, channels: int, inner: int):
         super().__init__()
-        self.proj = nn.Linear(channels, 2 * inner)
+        self.proj = Linear(channels, 2 * inner)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, channels] -> [B, N, inner]; exact (erf) GELU."""
@@ -41,7 +42,7 @@ class FeedForward(nn.Layer):
     def __init__(self, channels: int):
         super().__init__()
         inner = 4 * channels
-        self.net = nn.Sequential(GEGLU(channels, inner), nn.Identity(), nn.Linear(inner, channels))
+        self.net = nn.Sequential(GEGLU(channels, inner), nn.Identity(), Linear(inner, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, channels] -> [B, N, channels]."""
@@ -79,7 +80,7 @@ class SpatialTransformer(nn.Layer):
     ):
         super().__init__()
         self.linear = config.use_linear_projection
-        project = nn.Linear if self.linear else _conv1x1
+        project = Linear if self.linear else _conv1x1
         self.norm = nn.GroupNorm(config.norm_num_groups, channels, epsilon=1e-6)
         self.proj_in = project(channels, channels)
         self.transformer_blocks = nn.LayerList(

@@ -67,8 +67,8 @@ class Checkpoint:
         """Digest over the weight files' contents, whatever the files are called."""
         digest = hashlib.sha256()
         for component in (self.unet, self.vae, self.text_encoder):
-            for file in component.files:
-                digest.update(f"{component.name}:{file_sha256(file.path)}\n".encode())
+            for content in sorted(file_sha256(file.path) for file in component.files):
+                digest.update(f"{component.name}:{content}\n".encode())
         return digest.hexdigest()
 
     @cached_property
@@ -117,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
@@ -149,6 +149,7 @@ def _open_weights(folder: Path, stem: str) -> tuple[SafetensorsFile, ...]:
             raise UserError(f"{single}: missing; the folder holds {found}")
         return (SafetensorsFile(single),)
     listed = read_json(index).get("weight_map")
-    if not isinstance(listed, dict) or not listed:
-        raise UserError(f"{index}: expected a weight_map that lists the shards")
-    return tuple(SafetensorsFile(folder / shard) for shard in sorted(set(listed.values())))
+    names = listed.values() if isinstance(listed, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{index}: expected a weight_map from keys to file names")
+    return tuple(SafetensorsFile(folder / shard) for shard in sorted(set(names)))

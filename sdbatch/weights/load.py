@@ -1,8 +1,9 @@
 """Build a Paddle layer and fill it with a checkpoint's tensors, strictly.
 
 Nothing is initialised at random first (`paddle.LazyGuard`), and one tensor is in flight at a time.
-Where the file's dtype is the layer's and the layer stays on the CPU, Paddle 3 shares the memory map
-itself: no copy is made, and processes that load the same file share its pages. (Paddle 2.6 copies.)
+Where the file's dtype is the layer's and the layer stays on the CPU, the parameter is the memory
+map itself: no copy is made, and processes that load the same file share its pages. (Paddle 2.6
+copies.)
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ def fill(
 ) -> None:
     """Set every parameter of `layer` from `tensors`, each exactly once, on the current device.
 
-    Linear weights are [out, in] in PyTorch and [in, out] in Paddle: which tensors are transposed is
-    decided by the type of the layer that owns the parameter, because square ones would fit either
-    way.
+    Weights of `nn.Linear` are [out, in] in PyTorch and [in, out] in Paddle: which tensors are
+    transposed is decided by the type of the layer that owns the parameter, because square ones
+    would fit either way. (Our own `Linear` keeps PyTorch's order; PaddleNLP's encoders do not.)
 
     Args:
         layer: made by `build`.
@@ -76,8 +77,8 @@ def fill(
 
 def _linear_weights(layer: nn.Layer) -> set[str]:
     return {
-        f"{name}.weight"
-        for name, sublayer in layer.named_sublayers()
+        f"{name}.weight".lstrip(".")
+        for name, sublayer in layer.named_sublayers(include_self=True)
         if isinstance(sublayer, nn.Linear)
     }
 

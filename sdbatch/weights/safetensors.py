@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sdbatch.errors import UserError
+from sdbatch.errors import UserError, one_line
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -24,13 +25,17 @@ _DTYPES = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),  # widened to float32 by `SafetensorsFile.read`
     "I64": np.dtype("<i8"),
+    "U64": np.dtype("<u8"),
     "I32": np.dtype("<i4"),
+    "U32": np.dtype("<u4"),
     "I16": np.dtype("<i2"),
+    "U16": np.dtype("<u2"),
     "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
 _MAX_HEADER = 100_000_000  # the limit of the reference implementation
+_MAX_DIMENSIONS = 32  # NumPy 1's limit
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,11 @@ class SafetensorsFile:
         """
         info = self.tensors[key]
         count = math.prod(info.shape)
-        if count == 0:
-            return np.empty(info.shape, _DTYPES[info.dtype])
-        array = np.memmap(self.path, _DTYPES[info.dtype], "c", offset=info.start, shape=(count,))
+        dtype = _DTYPES[info.dtype]
+        if count == 0:  # nothing can be mapped
+            array = np.empty(0, dtype)
+        else:
+            array = np.memmap(self.path, dtype, "c", offset=info.start, shape=(count,))
         if info.dtype == "BF16":
             array = (array.astype("<u4") << 16).view("<f4")
         return array.reshape(info.shape)
@@ -89,30 +96,64 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
             header = json.loads(file.read(length))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a .safetensors file: its header is not JSON") from error
     if not isinstance(header, dict):
         raise UserError(f"{path}: not a .safetensors file: its header is not a JSON object")
     header.pop("__metadata__", None)
     tensors = {key: _tensor_info(path, key, raw, 8 + length) for key, raw in header.items()}
-    needed = max((info.stop for info in tensors.values()), default=8 + length)
-    if size < needed:
-        raise UserError(f"{path}: truncated: expected {needed} bytes, found {size}")
+    _check_ranges(path, tensors, 8 + length, size)
     return tensors
 
 
+def _check_ranges(path: Path, tensors: Mapping[str, TensorInfo], start: int, size: int) -> None:
+    """The tensors must fill the rest of the file, each where the one before ends."""
+    for key, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if info.start != start:
+            raise UserError(
+                f"{path}: {one_line(key)}: begins at byte {info.start}, expected {start}: "
+                "the tensors overlap or leave a gap"
+            )
+        start = info.stop
+    if size < start:
+        raise UserError(f"{path}: truncated: expected {start} bytes, found {size}")
+    if size > start:
+        raise UserError(f"{path}: expected {start} bytes, found {size}: what follows is no tensor")
+
+
 def _tensor_info(path: Path, key: str, raw: object, data_start: int) -> TensorInfo:
+    where = f"{path}: {one_line(key)}"
     try:
-        dtype, shape = raw["dtype"], tuple(raw["shape"])
-        begin, end = raw["data_offsets"]
-        expected = math.prod(shape) * _DTYPES[dtype].itemsize
-    except (TypeError, KeyError, ValueError) as error:
+        dtype, shape, (begin, end) = raw["dtype"], raw["shape"], raw["data_offsets"]
+        sound = isinstance(dtype, str) and _is_shape(shape)
+        sound = sound and _is_size(begin) and _is_size(end)
+    except (TypeError, KeyError, ValueError):
+        sound = False
+    if not sound:
+        raise UserError(f"{where}: malformed entry in the header: {one_line(raw)[:200]}")
+    if dtype not in _DTYPES:
         raise UserError(
-            f"{path}: {key}: malformed or unknown entry in the header: {raw}"
-        ) from error
-    if begin < 0 or end - begin != expected:
+            f"{where}: dtype {one_line(dtype)} is not supported; "
+            f"expected one of {', '.join(_DTYPES)}"
+        )
+    expected = math.prod(shape) * _DTYPES[dtype].itemsize
+    if end - begin != expected:
         raise UserError(
-            f"{path}: {key}: {dtype} of shape {list(shape)} needs {expected} bytes, "
+            f"{where}: {dtype} of shape {shape} needs {expected} bytes, "
             f"the header gives it {end - begin}"
         )
-    return TensorInfo(dtype, shape, data_start + begin, data_start + end)
+    return TensorInfo(dtype, tuple(shape), data_start + begin, data_start + end)
+
+
+def _is_shape(value: object) -> bool:
+    """A list of sizes that NumPy can count to, even where one of them is 0."""
+    return (
+        isinstance(value, list)
+        and len(value) <= _MAX_DIMENSIONS
+        and all(map(_is_size, value))
+        and math.prod(size or 1 for size in value) <= sys.maxsize // 8
+    )
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value <= sys.maxsize

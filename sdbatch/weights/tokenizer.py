@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from paddlenlp.transformers import BertTokenizer, CLIPTokenizer
 
@@ -29,8 +30,10 @@ def open_tokenizer(folder: Path, kind: str, max_positions: int) -> Tokenize:
     for path in files:
         if not path.is_file():
             raise UserError(f"{path}: missing; expected the vocabulary of a {kind}")
-    settings = folder / "tokenizer_config.json"
-    raw = read_json(settings) if settings.is_file() else {}
+    # Where the two differ transformers follows the second: SD 2.x pads with "!", which only
+    # special_tokens_map.json says.
+    raw = _settings(folder / "tokenizer_config.json")
+    raw |= _settings(folder / "special_tokens_map.json")
     length = min(int(raw.get("model_max_length", max_positions)), max_positions)
     if kind == "CLIPTextModel":
         tokenizer = CLIPTokenizer(
@@ -48,6 +51,10 @@ def open_tokenizer(folder: Path, kind: str, max_positions: int) -> Tokenize:
         return encoded["input_ids"]
 
     return tokenize
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
 
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
