@@ -4,4 +4,7 @@ Importing this package imports neither Paddle nor PaddleNLP (seconds each); the 
 `models`, `engine`, `weights.load` and `pipeline` do.
 """
 
+# Paddle 2.6 exports its own zlib; whichever is loaded first serves the whole process.
+import zlib  # noqa: F401
+
 __version__ = "0.1.0"

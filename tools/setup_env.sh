@@ -45,6 +45,6 @@ rm -rf "$venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 # The lock is complete, so nothing may be resolved anew.
 "$venv/bin/python" -m pip install -q --no-deps -r "$lock"
-"$venv/bin/python" -m pip install -q --no-deps --editable .
+"$venv/bin/python" -m pip install -q --no-deps --no-build-isolation --editable .
 "$venv/bin/python" -m pip check >&2
 echo "$digest" > "$stamp"
