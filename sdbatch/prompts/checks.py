@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sdbatch.errors import UserError
+from sdbatch.noise import MAX_SEED
 
 OVERRIDES = {
     "negative_prompt": pa.string(),
@@ -28,6 +29,7 @@ OVERRIDES = {
 """Columns that override the config for their row, where they are not null."""
 
 _ID_BYTES = 100  # leaves room for "-000.png" and more under the usual limit of 255
+_SAFE_ID = re.compile(r"(?!\.)[\w.\-]+")
 
 
 def safe_id(text: str) -> str:
@@ -36,11 +38,11 @@ def safe_id(text: str) -> str:
     Ids that are safe already stay as they are (in any script); others get a digest of the original
     appended, so that different ids stay different.
     """
-    safe = re.sub(r"[^\w.\-]", "_", text)
-    safe = re.sub(r"^\.", "_", safe)
-    if safe == text and text and len(text.encode()) <= _ID_BYTES:
+    if _SAFE_ID.fullmatch(text) and len(text.encode()) <= _ID_BYTES:
         return text
-    tail = "-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+    # 64 bits: even ten million long ids that start alike stay apart.
+    tail = "-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    safe = re.sub(r"[^\w.\-]|^\.", "_", text)
     stem = safe.encode()[: _ID_BYTES - len(tail)].decode(errors="ignore")
     return stem + tail
 
@@ -53,60 +55,71 @@ class RowChecks:
 
     def prompts(self) -> None:
         """Refuse nulls in `prompt`."""
-        self._refuse("prompt", pc.is_null(self._get("prompt")), "expected text, found null")
+        self._refuse("prompt", pc.is_null(self._get("prompt")), "expected text")
 
     def id_hashes(self) -> np.ndarray:
         """uint64 [rows]: 64-bit digests of the safe ids, so that ten million ids take 80 MB."""
         column = self._get("id")
-        self._refuse("id", pc.is_null(column), "expected an id, found null")
+        self._refuse("id", pc.is_null(column), "expected an id")
         texts = (safe_id(str(value)) for value in column.to_pylist())
         digests = b"".join(hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts)
         return np.frombuffer(digests, np.uint64)
 
     def filled(self, name: str, default: int) -> np.ndarray:
-        """int64 [rows]: the column with the config's value where it is null or absent."""
+        """int64 [rows]: the column with the config's value where it is null or absent.
+
+        Unsigned numbers beyond int64 come out negative, and so out of every range.
+        """
         if name not in self.batch.schema.names:
             return np.full(self.batch.num_rows, default, np.int64)
-        return pc.fill_null(self._get(name).cast(pa.int64()), default).to_numpy(
-            zero_copy_only=False
-        )
+        column = self._get(name).cast(pa.int64(), safe=False)
+        return pc.fill_null(column, default).to_numpy(zero_copy_only=False)
 
     def column(
-        self, name: str, default: int, least: int, most: int | np.ndarray, multiple: int = 1
+        self, name: str, default: int, least: int, most: int, multiple: int = 1
     ) -> np.ndarray:
         """`filled`, refused outside least..most or where not a multiple."""
         values = self.filled(name, default)
         bad = (values < least) | (values > most)
-        what = f"expected {least} or more" if isinstance(most, int) else "expected 0 to 2^63-1"
-        self._refuse(name, bad, what, values)
-        if multiple > 1:
-            expected = f"expected a multiple of {multiple}"
-            self._refuse(name, values % multiple != 0, expected, values)
+        self._refuse(name, bad, f"expected {least} to {most}", default)
+        bad = values % multiple != 0
+        self._refuse(name, bad, f"expected a multiple of {multiple}", default)
         return values
+
+    def seeds(self, samples: np.ndarray) -> None:
+        """Refuse seeds out of range; those of a row's later samples count up from it."""
+        values = self.filled("seed", 0)
+        self._refuse("seed", values < 0, "expected 0 to 2^63-1")
+        last = MAX_SEED - (samples - 1)
+        self._refuse("seed", values > last, "expected seed + images_per_prompt - 1 below 2^63")
 
     def guidance(self) -> None:
         """Refuse guidance scales that are negative or not finite."""
         if "guidance_scale" not in self.batch.schema.names:
             return
-        column = self._get("guidance_scale").cast(pa.float64())
+        column = self._get("guidance_scale").cast(pa.float64(), safe=False)
         values = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
         bad = ~np.isfinite(values) | (values < 0)
-        self._refuse("guidance_scale", bad, "expected a number of 0 or more", values)
+        self._refuse("guidance_scale", bad, "expected a number of 0 or more")
 
     def _get(self, name: str) -> pa.Array:
         return self.batch.column(self.batch.schema.get_field_index(name))
 
     def _refuse(
-        self, name: str, bad: pa.Array | np.ndarray, why: str, values: np.ndarray | None = None
+        self, name: str, bad: pa.Array | np.ndarray, expected: str, default: int | None = None
     ) -> None:
         rows = np.flatnonzero(np.asarray(bad))
         if len(rows) == 0:
             return
         listed = ", ".join(str(self.start + row) for row in rows[:5])
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        found = f", found {values[rows[0]]}" if values is not None else ""
         plural = "rows" if len(rows) > 1 else "row"
-        raise UserError(f"{self.path}: {name}: {plural} {listed}{more}: {why}{found}")
+        found = self._get(name)[rows[0]].as_py() if name in self.batch.schema.names else None
+        found = default if found is None else found
+        raise UserError(
+            f"{self.path}: {name}: {plural} {listed}{more}: {expected}, "
+            f"found {'null' if found is None else found}"
+        )
 
 
 def check_schema(path: Path, schema: pa.Schema) -> None:

@@ -1,7 +1,7 @@
 """A digest of a table's content: the same for the same values in the same order.
 
 How the file is cut into row groups, compressed or encoded does not change it; nor does the width
-of an integer or string type.
+of an integer, number or string type (uint64 apart, which is wider than any other integer).
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class _ColumnDigest:
         self._kind = ""
 
     def update(self, column: pa.Array) -> None:
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
         valid, lengths, values = self._streams
         valid.update(np.asarray(pc.is_valid(column)).astype(np.uint8).tobytes())
         kind = column.type
@@ -51,7 +55,7 @@ class _ColumnDigest:
             self._kind = "number"
             values.update(_numbers(column.cast(pa.float64()), 0.0))
         else:
-            self._kind = "text" if pa.types.is_string(kind) else str(kind)
+            self._kind = "text"
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                 self._kind = "other"
                 column = pa.array(_as_json(column), pa.large_string())
@@ -70,7 +74,5 @@ def _numbers(column: pa.Array, null: float) -> bytes:
 
 def _as_json(column: pa.Array) -> list[str | None]:
     """Dates, lists, structs and the rest, by their Python values."""
-    return [
-        None if value is None else json.dumps(value, sort_keys=True, default=str)
-        for value in column.to_pylist()
-    ]
+    encode = json.JSONEncoder(sort_keys=True, default=str).encode
+    return [None if value is None else encode(value) for value in column.to_pylist()]

@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sdbatch.errors import UserError
-from sdbatch.noise import MAX_SEED
+from sdbatch.errors import UserError, one_line
 from sdbatch.prompts.checks import OVERRIDES, RowChecks, check_schema, safe_id
 from sdbatch.prompts.digest import TableDigest
 
@@ -78,10 +77,8 @@ class PromptTable:
         except FileNotFoundError as error:
             raise UserError(f"prompts.path: {path}: no such file") from error
         except (OSError, pa.ArrowException) as error:
-            raise UserError(
-                f"prompts.path: {path}: not a readable Parquet file: {error}"
-            ) from error
-        self.schema = self._file.schema_arrow
+            raise _unreadable(path, error) from error
+        self.schema = pa.schema([_plain(field) for field in self._file.schema_arrow])
         check_schema(path, self.schema)
         rows = self._file.metadata.num_rows
         self.rows = rows if limit is None else min(rows, limit)
@@ -111,7 +108,7 @@ class PromptTable:
                 ids.append(checked.id_hashes())
             samples = checked.column("images_per_prompt", defaults.images_per_prompt, 1, 100_000)
             checked.column("steps", defaults.steps, 1, 100_000)
-            checked.column("seed", 0, 0, MAX_SEED + 1 - samples)
+            checked.seeds(samples)
             checked.guidance()
             widths = checked.column("width", defaults.width, 8, MAX_SIDE, pixels_per_latent)
             heights = checked.column("height", defaults.height, 8, MAX_SIDE, pixels_per_latent)
@@ -126,7 +123,7 @@ class PromptTable:
 
     def read(self, start: int, stop: int) -> list[PromptRow]:
         """Rows start..stop-1 (clipped to the table's end)."""
-        stop = min(stop, self.rows)
+        stop = max(start, min(stop, self.rows))
         rows: list[PromptRow] = []
         first = 0
         for group in range(self._file.num_row_groups):
@@ -141,17 +138,20 @@ class PromptTable:
 
     def _slices(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         start = 0
-        for batch in self._file.iter_batches(batch_size=_SLICE):
-            if start >= self.rows:
-                return
-            batch = batch.slice(0, self.rows - start)
-            yield start, batch
-            start += batch.num_rows
+        try:
+            for batch in self._file.iter_batches(batch_size=_SLICE):
+                if start >= self.rows:
+                    return
+                batch = batch.slice(0, self.rows - start)
+                yield start, batch
+                start += batch.num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
 
     def _row_group(self, group: int) -> pa.Table:
         """The last row group read is kept: neighbouring shards usually share it."""
         if getattr(self, "_kept", (None, None))[0] != group:
-            self._kept = (group, self._file.read_row_group(group))
+            self._kept = (group, self._file.read_row_group(group).cast(self.schema))
         return self._kept[1]
 
     def _to_rows(self, start: int, table: pa.Table) -> Iterator[PromptRow]:
@@ -178,3 +178,13 @@ class PromptTable:
                     f"{self.path}: id {one!r}: duplicate in rows {first} and {second}; "
                     "expected unique ids"
                 )
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """Extension types (UUID, say) are read as what they store, as older pyarrow does."""
+    kind = field.type
+    return field.with_type(kind.storage_type) if isinstance(kind, pa.BaseExtensionType) else field
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"prompts.path: {path}: not a readable Parquet file: {one_line(error)}")
