@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -182,15 +184,26 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != 1:
+    if not _is_run(record):
         raise UserError(f"{path}: expected a run.json of format 1")
     return record
+
+
+def _is_run(record: Any) -> bool:
+    """Whether it has what a later run relies on."""
+    return (
+        isinstance(record, dict)
+        and record.get("format") == 1
+        and isinstance(record.get("settings"), dict)
+        and isinstance(record.get("shard_size"), int)
+        and record["shard_size"] > 0
+    )
 
 
 def _create(path: Path, text: str) -> bool:
     """Write a file whole, unless it exists already; False if it did."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # machines may share a pid
     with unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -207,4 +220,4 @@ def _create(path: Path, text: str) -> bool:
 def _short(value: Any) -> str:
     """A value for a message; digests are cut to what tells them apart."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:13] + "…" + text[-1]
+    return f'{text[:13]}…"' if re.fullmatch('"[0-9a-f]{64}"', text) else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 from PIL import Image
@@ -70,5 +71,5 @@ _WEBUI_SAMPLERS = {"ddim": "DDIM", "plms": "PLMS", "ddpm": "DDPM"}
 
 
 def _quote(text: str) -> str:
-    """Readers split at commas and colons, unless the value is quoted."""
-    return f'"{text}"' if any(mark in text for mark in ",:\n") else text
+    """Readers split at commas and colons, unless the value is quoted, as a JSON string."""
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text

@@ -7,8 +7,10 @@ streams, so that it takes the memory of one shard.
 from __future__ import annotations
 
 import json
-import os
+import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +45,14 @@ def merge(store: ShardStore, plan: Plan, schema: pa.Schema) -> Summary:
     Call it when every shard is done: the metadata describe a whole dataset or do not appear.
     """
     counts: Counter[str] = Counter()
-    target = store.folder / "metadata.parquet"
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+    with (
+        _appearing(store.folder / "metadata.parquet") as unfinished,
+        pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
+    ):
         for shard in range(plan.shards):
             table = store.read_metadata(plan.shard_name(shard))
             counts.update(table.column("status").to_pylist())
             writer.write_table(table.cast(schema))
-    unfinished.replace(target)
     summary = Summary(plan.images, dict(sorted(counts.items())))
     _write_summary(store.folder, plan, summary)
     return summary
@@ -65,7 +67,16 @@ def _write_summary(folder: Path, plan: Plan, summary: Summary) -> None:
         "rows": plan.rows,
         "shards": plan.shards,
     }
-    target = folder / "summary.json"
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(target)
+    with _appearing(folder / "summary.json") as unfinished:
+        unfinished.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A path to write to, renamed to `target` at the end; after an error nothing is left."""
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}")  # machines may share a pid
+    try:
+        yield unfinished
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

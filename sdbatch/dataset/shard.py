@@ -9,6 +9,7 @@ A shard is done if its folder exists. Nothing else says so, and nothing in it ch
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -54,9 +55,11 @@ class ShardStore:
 
     def discard_abandoned(self) -> None:
         """Remove what processes of this machine that are gone left half done."""
-        for folder in (self.folder / "_tmp").glob(f"*.{socket.gethostname()}.*"):
-            pid = folder.name.split(".")[-2]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        for folder in (self.folder / "_tmp").glob("*.*.*.*"):
+            _, _, attempt = folder.name.partition(".")
+            host, pid, _ = attempt.rsplit(".", 2)
+            gone = pid.isdigit() and not Path(f"/proc/{pid}").exists()
+            if host == socket.gethostname() and gone:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def read_metadata(self, name: str) -> pa.Table:
@@ -102,8 +105,8 @@ class ShardWriter:
             ShardCorrupt: a file read back differs from what was written.
             OSError: the disk is full or failing; nothing becomes visible.
         """
-        table = pa.Table.from_pylist(list(rows), schema=schema)
-        pq.write_table(table, self._work / "metadata.parquet", compression="zstd")
+        metadata = _encode_metadata(rows, schema)
+        _write(self._work / "metadata.parquet", metadata)
         summary = {
             "shard": self.name,
             "attempt": self.attempt,
@@ -112,8 +115,8 @@ class ShardWriter:
             **timings,
         }
         _write(self._work / "shard.json", (json.dumps(summary, indent=2) + "\n").encode())
-        self._check(table)
-        for path in (self._work / "metadata.parquet", self._work / "images", self._work):
+        self._check(metadata)
+        for path in (self._work / "images", self._work):
             _fsync(path)
         self._store.shards.mkdir(parents=True, exist_ok=True)
         try:
@@ -126,10 +129,11 @@ class ShardWriter:
         _fsync(self._store.shards)
         return True
 
-    def _check(self, table: pa.Table) -> None:
+    def _check(self, metadata: bytes) -> None:
         path = self._work / "metadata.parquet"
-        if not pq.read_table(path, partitioning=None).equals(table):
+        if path.read_bytes() != metadata:
             raise ShardCorrupt(f"{path}: read back differently from what was written")
+        table = pq.read_table(path, partitioning=None)
         for row in table.select(["file_name", "bytes", "sha256"]).to_pylist():
             if row["file_name"] is None:
                 continue
@@ -137,6 +141,12 @@ class ShardWriter:
             data = image.read_bytes()
             if len(data) != row["bytes"] or hashlib.sha256(data).hexdigest() != row["sha256"]:
                 raise ShardCorrupt(f"{image}: read back differently from what was written")
+
+
+def _encode_metadata(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file, compression="zstd")
+    return file.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -155,7 +155,8 @@ def _continue_existing(folder: Path, plan: Plan) -> Plan:
     existing = read_run(folder)
     if existing is not None:
         return matching_plan(folder / "run.json", existing, plan)
-    if folder.is_dir() and any(folder.iterdir()):
+    # A run killed at its first write may have left a temporary beside the run.json to be.
+    if folder.is_dir() and any(not p.name.startswith(".run.json.") for p in folder.iterdir()):
         raise UserError(
             f"output.dir: {folder}: not empty and not a dataset (no run.json); "
             "expected a new or empty folder, or a dataset to go on with"

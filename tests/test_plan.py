@@ -1,0 +1,246 @@
+"""The plan: seeds, names and shards that never change, and a folder that keeps to one run."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdbatch.errors import UserError
+from sdbatch.noise import MAX_SEED
+from sdbatch.plan import Plan, Settings, adopt_run, image_seed, plan_image, read_run
+from tests.examples import a_row, some_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+seeds = st.integers(0, MAX_SEED)
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+samples = st.integers(0, 9999)
+
+
+def a_plan(rows: int = 10, shard_size: int = 4, **changes) -> Plan:
+    return Plan(some_settings(**changes), rows=rows, images=rows, shard_size=shard_size)
+
+
+def adopt(folder, plan: Plan) -> Plan:
+    return adopt_run(folder, plan, {"sdbatch": "0.1.0"}, "2026-01-01T20:00:00+00:00")
+
+
+class TestImageSeed:
+    @given(run=seeds, seed=st.integers(0, MAX_SEED - 9999), name=ids, sample=samples)
+    def test_is_the_rows_seed_plus_the_sample(self, run, seed, name, sample):
+        assert image_seed(run, a_row(id=name, seed=seed), sample) == seed + sample
+
+    @given(run=seeds, name=ids, sample=samples)
+    def test_is_a_seed_that_torch_takes(self, run, name, sample):
+        assert 0 <= image_seed(run, a_row(id=name), sample) <= 2**63 - 1
+
+    @given(run=seeds, name=ids, sample=samples, index=st.integers(0, 10**7), prompt=st.text())
+    def test_depends_on_nothing_but_run_seed_id_and_sample(self, run, name, sample, index, prompt):
+        row = a_row(
+            id=name, index=index, prompt=prompt, negative_prompt="blur", width=64, height=96,
+            steps=3, guidance_scale=1.0, images_per_prompt=10_000, carried={"topic": prompt},
+        )  # fmt: skip
+        assert image_seed(run, row, sample) == image_seed(run, a_row(id=name), sample)
+
+    @given(one=st.tuples(seeds, ids, samples), other=st.tuples(seeds, ids, samples))
+    def test_differs_where_any_of_these_does(self, one, other):
+        seed_one, seed_other = (image_seed(run, a_row(id=i), n) for run, i, n in (one, other))
+        assert (seed_one == seed_other) == (one == other)
+
+    @pytest.mark.parametrize(
+        ("run", "name", "sample", "seed"),
+        [
+            (0, "0", 0, 6924499039456888011),
+            (0, "0", 1, 65827980119948544),
+            (1, "0", 0, 8695553675508823301),
+            (0, "news-2026-001", 0, 7033907445766552657),
+            (2**63 - 1, "形状-001", 3, 692204359599892648),
+        ],
+    )
+    def test_never_changes(self, run, name, sample, seed):
+        assert image_seed(run, a_row(id=name), sample) == seed
+
+
+class TestPlannedImage:
+    def test_is_named_by_id_and_sample(self):
+        names = [plan_image(some_settings(), a_row(id="形状-1"), n).image_id for n in (0, 12, 1234)]
+        assert names == ["形状-1-000", "形状-1-012", "形状-1-1234"]
+
+    @given(one=st.tuples(ids, samples), other=st.tuples(ids, samples))
+    def test_names_are_unique(self, one, other):
+        name_one, name_other = (
+            plan_image(some_settings(), a_row(id=i), n).image_id for i, n in (one, other)
+        )
+        assert (name_one == name_other) == (one == other)
+
+    def test_a_rows_own_values_win(self):
+        settings = some_settings(negative_prompt="blur")
+        row = a_row(seed=5, width=64, steps=1, guidance_scale=0.0, negative_prompt="")
+        request = plan_image(settings, row, 2).request
+        assert (request.width, request.height, request.steps) == (64, settings.height, 1)
+        assert (request.guidance_scale, request.negative_prompt, request.seed) == (0.0, "", 7)
+
+    def test_the_settings_hold_where_a_row_is_silent(self):
+        request = plan_image(some_settings(negative_prompt="blur"), a_row(), 0).request
+        assert (request.width, request.height, request.steps) == (96, 64, 20)
+        assert (request.guidance_scale, request.negative_prompt) == (7.5, "blur")
+
+    def test_images_stand_in_order_of_rows_then_samples(self):
+        rows = [a_row(id="a", images_per_prompt=1), a_row(id="b"), a_row(id="c")]
+        images = a_plan(images_per_prompt=2).images_of(rows)
+        assert [i.image_id for i in images] == ["a-000", "b-000", "b-001", "c-000", "c-001"]
+
+
+class TestShards:
+    @given(rows=st.integers(1, 3000), size=st.integers(1, 3000))
+    def test_hold_every_row_exactly_once_in_order(self, rows, size):
+        plan = a_plan(rows, size)
+        ranges = [plan.shard_rows(shard) for shard in range(plan.shards)]
+        assert [row for start, stop in ranges for row in range(start, stop)] == list(range(rows))
+        assert all(0 < stop - start <= size for start, stop in ranges)
+        assert all(stop - start == size for start, stop in ranges[:-1])
+
+    @given(st.integers(0, 99_998))
+    def test_names_sort_as_their_numbers_do(self, shard):
+        assert a_plan().shard_name(shard) < a_plan().shard_name(shard + 1)
+
+
+class TestFingerprint:
+    def test_never_changes(self):
+        assert some_settings().fingerprint == (
+            "8b4eca715da19af51ba958523e9ab54ddaf400efc0e289e5208fb3c0f706c299"
+        )
+
+    @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+    def test_changes_with_every_field(self, field):
+        value = getattr(some_settings(), field.name)
+        changed = some_settings(**{field.name: value + (1 if field.type != "str" else "x")})
+        assert changed.fingerprint != some_settings().fingerprint
+
+
+class TestAdoptRun:
+    def test_a_new_folder_gets_a_run_json(self, tmp_path):
+        plan = a_plan()
+        assert adopt(tmp_path / "outputs" / "new", plan) == plan
+        record = read_run(tmp_path / "outputs" / "new")
+        assert record["fingerprint"] == plan.settings.fingerprint
+        assert record["settings"] == dataclasses.asdict(plan.settings)
+        assert (record["rows"], record["images"]) == (10, 10)
+        assert (record["shards"], record["shard_size"]) == (3, 4)
+        assert record["versions"] == {"sdbatch": "0.1.0"}
+        assert [path.name for path in (tmp_path / "outputs" / "new").iterdir()] == ["run.json"]
+
+    def test_it_is_written_once(self, tmp_path):
+        adopt(tmp_path, a_plan())
+        first = (tmp_path / "run.json").read_bytes()
+        adopt_run(tmp_path, a_plan(), {"sdbatch": "9.9"}, "2027-01-01T00:00:00+00:00")
+        assert (tmp_path / "run.json").read_bytes() == first
+
+    def test_the_shard_size_of_an_existing_dataset_is_kept(self, tmp_path):
+        adopt(tmp_path, a_plan(shard_size=4))
+        assert adopt(tmp_path, a_plan(shard_size=5)) == a_plan(shard_size=4)
+
+    def test_of_racing_threads_one_decides(self, tmp_path):
+        barrier = Barrier(8)
+
+        def race(size: int) -> Plan:
+            barrier.wait()
+            return adopt(tmp_path, a_plan(shard_size=size))
+
+        with ThreadPoolExecutor(8) as pool:
+            plans = list(pool.map(race, range(1, 9)))
+        assert len(set(plans)) == 1
+        assert read_run(tmp_path)["shard_size"] == plans[0].shard_size
+        assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+    def test_of_racing_processes_one_decides(self, tmp_path):
+        code = (
+            "import sys\n"
+            "from pathlib import Path\n"
+            "from tests.test_plan import a_plan, adopt\n"
+            "print('ready', flush=True)\n"
+            "sys.stdin.readline()\n"
+            "print(adopt(Path(sys.argv[1]), a_plan(shard_size=int(sys.argv[2]))).shard_size)\n"
+        )
+        racers = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, tmp_path / "run", str(size)],
+                cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )
+            for size in (1, 2, 3)
+        ]  # fmt: skip
+        for racer in racers:
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        sizes = {int(racer.communicate(timeout=60)[0]) for racer in racers}
+        assert sizes == {read_run(tmp_path / "run")["shard_size"]}
+
+
+class TestRefusal:
+    def test_names_every_difference_old_and_new(self, tmp_path):
+        adopt(tmp_path, a_plan())
+        with pytest.raises(UserError) as error:
+            adopt(tmp_path, a_plan(steps=30, negative_prompt="模糊\n低质量"))
+        line = str(error.value)
+        assert "made with other settings: " in line
+        assert 'negative_prompt was "", now "模糊\\n低质量"; steps was 20, now 30; ' in line
+        assert "seed" not in line
+        assert len(line.splitlines()) == 1
+
+    def test_cuts_digests_but_nothing_else(self, tmp_path):
+        long = "blurry, low quality, watermark, text, logo, "
+        adopt(tmp_path, a_plan(negative_prompt=f"{long} frame"))
+        with pytest.raises(UserError) as error:
+            adopt(tmp_path, a_plan(negative_prompt=f"{long} hands", table_sha256="d" * 64))
+        assert f'was "{long} frame", now "{long} hands"' in str(error.value)
+        assert 'table_sha256 was "cccccccccccc…", now "dddddddddddd…"' in str(error.value)
+
+    def test_leaves_the_folder_as_it_was(self, tmp_path):
+        adopt(tmp_path, a_plan())
+        first = (tmp_path / "run.json").read_bytes()
+        with pytest.raises(UserError):
+            adopt(tmp_path, a_plan(seed=1))
+        assert (tmp_path / "run.json").read_bytes() == first
+
+    def test_covers_settings_that_one_version_has_and_the_other_has_not(self, tmp_path):
+        adopt(tmp_path, a_plan())
+        record = read_run(tmp_path)
+        record["settings"]["clip_skip"] = record["settings"].pop("noise")
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        with pytest.raises(UserError, match='clip_skip was "torch_cpu", now null; noise was null'):
+            adopt(tmp_path, a_plan())
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b'{"format": 1, "settings": {',
+            b"\xff\xfe\x00",
+            b"[]",
+            b"null",
+            b'{"name": "my experiment"}',
+            b'{"format": 2, "settings": {}, "shard_size": 4}',
+            b'{"format": 1}',
+            b'{"format": 1, "settings": [], "shard_size": 4}',
+            b'{"format": 1, "settings": {}, "shard_size": 0}',
+            b'{"format": 1, "settings": {}, "shard_size": "4"}',
+        ],
+    )
+    def test_covers_a_run_json_that_is_torn_or_foreign(self, tmp_path, content):
+        (tmp_path / "run.json").write_bytes(content)
+        with pytest.raises(UserError, match=r"run\.json: (cannot be read|expected a run\.json)"):
+            adopt(tmp_path, a_plan())
+        assert (tmp_path / "run.json").read_bytes() == content
+
+    def test_no_run_json_is_none(self, tmp_path):
+        assert read_run(tmp_path) is None
+        assert read_run(tmp_path / "nowhere") is None
