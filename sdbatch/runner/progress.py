@@ -35,7 +35,7 @@ class Progress:
         """One line: images done, images a second, time left."""
         elapsed = time.monotonic() - self._start
         rate = (self._done - self._earlier) / elapsed if elapsed > 0 else 0.0
-        left = _clock((self._total - self._done) / rate) if rate else "?"
+        left = _clock(max(self._total - self._done, 0) / rate) if rate else "?"
         return f"{self._done}/{self._total} images, {rate:.2f} images/s, {left} left"
 
     def close(self) -> None:
