@@ -1,4 +1,4 @@
-"""Record what PyTorch makes of the bundled demo checkpoints, for the tests to compare with.
+"""Record what PyTorch makes of the demo checkpoints and of tiny networks, for the tests.
 
 Run in an environment with torch, diffusers and transformers (not sdbatch's own):
 
@@ -14,14 +14,24 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 from pathlib import Path
 
 import diffusers
 import numpy as np
 import torch
 import transformers
-from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler, StableDiffusionPipeline
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image
+from safetensors.torch import save
+from transformers import CLIPTextConfig, CLIPTextModel
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = {"demo": "shapes.csv", "demo_zh": "shapes_zh.csv"}
@@ -59,6 +69,82 @@ SCHEDULES = [
         "beta_end": 0.012,
         "rescale_betas_zero_snr": True,
     },
+]
+
+# What the demo checkpoints do not have, at widths of 32 and 64.
+TINY = {
+    "norm_num_groups": 8,
+    "layers_per_block": 1,
+    "cross_attention_dim": 32,
+    "use_linear_projection": True,
+    "sample_size": 12,
+}
+TINY_UNETS = {
+    "tiny_sd2": {
+        **TINY,
+        "block_out_channels": [32, 32, 64],
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "attention_head_dim": [2, 4, 8],
+        "upcast_attention": True,
+    },
+    "tiny_sdxl": {
+        **TINY,
+        "block_out_channels": [32, 64, 32],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "attention_head_dim": [2, 4, 8],
+        "transformer_layers_per_block": [1, 2, 3],
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 16 + 6 * 8,
+    },
+}
+TINY_TEXT = {
+    "architectures": ["CLIPTextModel"],
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 16,
+    "hidden_act": "gelu",  # SD 2.x; the demo has SD 1.x's quick_gelu
+    "bos_token_id": 62,
+    "eos_token_id": 63,
+    "pad_token_id": 0,
+}
+TINY_VAE = {
+    "block_out_channels": [16, 32],
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+}
+WRITES_TO_A_NORM = re.compile(
+    r"\b(conv_in|conv1|conv2|conv_shortcut|time_emb_proj|proj_in|to_out\.0|ff\.net\.2|proj_out"
+    r"|(down|up)samplers\.0\.conv)\."
+)
+LATENT_BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+ZERO_SNR = {
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "rescale_betas_zero_snr": True,
+}
+TRAJECTORIES = [
+    *(
+        (solver, {"prediction_type": prediction, "timestep_spacing": spacing})
+        for solver in SOLVERS
+        for prediction in ("epsilon", "v_prediction", "sample")
+        for spacing in ("leading", "trailing", "linspace")
+        if (solver, prediction) != ("plms", "sample")  # diffusers refuses it
+    ),
+    ("ddim", ZERO_SNR),
+    ("ddpm", ZERO_SNR),
+    ("ddim", {"set_alpha_to_one": False}),
+    ("plms", {"set_alpha_to_one": True}),
+    ("ddim", {"clip_sample": True, "clip_sample_range": 1.5}),
+    ("ddpm", {"clip_sample": True}),
+    ("ddpm", {"variance_type": "fixed_large"}),
 ]
 
 
@@ -142,6 +228,111 @@ def schedules() -> list[dict]:
     return records
 
 
+@torch.no_grad()
+def trajectories() -> list[dict]:
+    """Where each solver takes the same noise, with a network that is linear in x and t."""
+    records = []
+    for solver, settings in TRAJECTORIES:
+        kind, extra = SOLVERS[solver]
+        config = {**LATENT_BETAS, "steps_offset": 1, **extra, **settings}
+        if solver != "plms":
+            config.setdefault("clip_sample", False)
+        scheduler = kind(**config)
+        scheduler.set_timesteps(7)
+        generator = torch.Generator().manual_seed(11)
+        x = torch.randn(1, 4, 2, 2, generator=generator)
+        for t in scheduler.timesteps:
+            output = (0.2 + t / 2000) * x - 0.1
+            noise = {"generator": generator} if solver == "ddpm" else {}
+            x = scheduler.step(output, t, x, **noise).prev_sample
+        config["_class_name"] = kind.__name__
+        records.append({"solver": solver, "config": config, "result": x.flatten().tolist()})
+    return records
+
+
+def set_random_weights(network: torch.nn.Module, quiet: bool = False) -> np.ndarray:
+    """Fill a network with float16 values of three levels; returns them as a .safetensors file.
+
+    So few levels make the file small; a transposed or swapped weight shows all the same. In a
+    `quiet` network what a norm will read is written small, so that the norm shows its epsilon.
+    """
+    generator = torch.Generator().manual_seed(3)
+    state = {}
+    for key, old in network.state_dict().items():
+        levels = torch.randint(-1, 2, old.shape, generator=generator).float()
+        if old.ndim > 1:
+            fan_in = old[0].numel()
+            state[key] = levels * 2 ** round(float(np.log2(1.2 / fan_in**0.5)))
+        else:
+            is_norm_weight = "norm" in key and key.endswith("weight")
+            state[key] = levels / 4 + float(is_norm_weight)
+        if quiet and WRITES_TO_A_NORM.search(key):
+            state[key] *= 2**-8
+    network.load_state_dict(state)
+    network.eval()
+    data = save({key: value.half() for key, value in state.items()})
+    return np.frombuffer(data, np.uint8)
+
+
+@torch.no_grad()
+def tiny_unet(config: dict, quiet: bool) -> dict[str, np.ndarray]:
+    """A tiny UNet: its config, weights, inputs (random and of low variance) and outputs."""
+    unet = UNet2DConditionModel(**config)
+    weights = set_random_weights(unet, quiet)
+    record = {"unet_config": np.array(json.dumps(config)), "unet": weights}
+    generator = torch.Generator().manual_seed(5)
+    inputs = {
+        "timesteps": torch.tensor([981, 1]),
+        "context": torch.randn(2, 7, 32, generator=generator),
+    }
+    added = None
+    if config.get("addition_embed_type"):
+        pooled = torch.randn(2, 16, generator=generator)
+        time_ids = torch.tensor([[1024, 768, 0, 64, 1024, 768], [512, 512, 0, 0, 640, 512]])
+        inputs |= {"pooled": pooled, "time_ids": time_ids}
+        added = {"text_embeds": pooled, "time_ids": time_ids}
+    # 12 x 10 halves to 6 x 5 and 3 x 3: the way up must follow the skips, not double.
+    random = torch.randn(2, 4, 12, 10, generator=generator)
+    inputs |= {"random_latents": random, "flat_latents": 0.3 + 1e-3 * random}
+    for name in ("random", "flat"):
+        inputs[f"{name}_output"] = unet(
+            inputs[f"{name}_latents"],
+            inputs["timesteps"],
+            inputs["context"],
+            added_cond_kwargs=added,
+        ).sample
+    return record | {key: value.numpy() for key, value in inputs.items()}
+
+
+@torch.no_grad()
+def tiny_vae() -> dict[str, np.ndarray]:
+    """A tiny autoencoder: its config, weights, inputs and outputs."""
+    vae = AutoencoderKL(**TINY_VAE)
+    weights = set_random_weights(vae, quiet=True)
+    record = {"vae_config": np.array(json.dumps(TINY_VAE)), "vae": weights}
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.randn(2, 3, 12, 10, generator=generator)
+    latents = torch.randn(2, 4, 6, 5, generator=generator)
+    moments = vae.encode(pixels).latent_dist
+    results = {
+        "pixels": pixels,
+        "mean": moments.mean,
+        "log_variance": moments.logvar,
+        "latents": latents,
+        "decoded": vae.decode(latents).sample,
+    }
+    return record | {key: value.numpy() for key, value in results.items()}
+
+
+@torch.no_grad()
+def tiny_text() -> dict[str, np.ndarray]:
+    """A tiny CLIP text encoder with the erf GELU of OpenCLIP: config, weights, ids and states."""
+    encoder = CLIPTextModel(CLIPTextConfig(**TINY_TEXT))
+    record = {"text_config": np.array(json.dumps(TINY_TEXT)), "text": set_random_weights(encoder)}
+    ids = torch.tensor([[62, *range(1, 9), 63, *[0] * 6], [62, 5, 5, 40, 63, *[0] * 11]])
+    return record | {"ids": ids.numpy(), "states": encoder(ids)[0].numpy()}
+
+
 def main() -> None:
     """Write every golden file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -162,6 +353,11 @@ def main() -> None:
             for i, picture in enumerate(pictures(load(name), solver, prompts, seeds)):
                 sheet.paste(picture, ((i % 4) * 128, (i // 4) * 128))
             sheet.save(out / f"{name}_{solver}.png", optimize=True)
+    for name, config in TINY_UNETS.items():
+        unet = tiny_unet(config, quiet=name == "tiny_sd2")
+        more = tiny_text() if name == "tiny_sd2" else {}
+        np.savez_compressed(out / f"{name}.npz", **unet, **more)
+    np.savez_compressed(out / "tiny_vae.npz", **tiny_vae())
     record = {
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
@@ -171,6 +367,7 @@ def main() -> None:
         "negative_prompt": "blue in every fourth picture from the first, else empty",
         "models": jobs,
         "schedules": schedules(),
+        "trajectories": trajectories(),
     }
     text = json.dumps(record, ensure_ascii=False, indent=1)
     (out / "golden.json").write_text(text + "\n", encoding="utf-8")

@@ -58,7 +58,7 @@ def choose_device(device: str, precision: str) -> Device:
     if device == "auto":
         device = "gpu" if count else "cpu"
     kind, _, index = device.partition(":")
-    if kind not in ("cpu", "gpu") or (index and (kind == "cpu" or not index.isdigit())):
+    if kind not in ("cpu", "gpu") or (index and (kind == "cpu" or not index.isdecimal())):
         raise UserError(f"device: expected auto, cpu, gpu or gpu:N, found {device!r}")
     if kind == "gpu" and int(index or 0) >= count:
         raise UserError(f"device: {device}: this machine shows Paddle {count} GPUs; choose cpu")

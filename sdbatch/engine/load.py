@@ -12,7 +12,7 @@ from paddlenlp.utils.log import logger
 
 from sdbatch.engine.device import Device
 from sdbatch.errors import UserError
-from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
+from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig, integer
 from sdbatch.models.text import TextEncoder, encoder_kind, text_network
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
@@ -36,6 +36,7 @@ def load_pipeline(
     Raises:
         UserError: a config or a weight that does not fit, by file and key.
     """
+    _refuse_misfits(checkpoint)
     return Pipeline(
         text_encoder=_load_text_encoder(checkpoint, device.dtype),
         unet=load_unet(checkpoint.unet, device.dtype),
@@ -47,26 +48,56 @@ def load_pipeline(
 
 def load_unet(component: Component, dtype: str) -> UNet:
     """The denoising network of a checkpoint."""
-    with _naming(component.folder / "config.json"):
-        config = UNetConfig.from_dict(component.config)
-    return _filled(UNet, config, component, maps.diffusers_unet, dtype)
+    return _filled(UNet, _unet_config(component), component, maps.diffusers_unet, dtype)
 
 
 def load_vae(component: Component, dtype: str) -> VAE:
     """The autoencoder; in float32 where the checkpoint says that half precision overflows."""
-    with _naming(component.folder / "config.json"):
-        config = VAEConfig.from_dict(component.config)
+    config = _vae_config(component)
     dtype = "float32" if config.force_upcast and dtype == "float16" else dtype
     return _filled(VAE, config, component, maps.diffusers_vae, dtype)
+
+
+def _refuse_misfits(checkpoint: Checkpoint) -> None:
+    """Networks that are sound each, but that the pipeline cannot connect."""
+    unet, vae = _unet_config(checkpoint.unet), _vae_config(checkpoint.vae)
+    path = checkpoint.unet.folder / "config.json"
+    if unet.addition_time_embed_dim is not None:
+        raise UserError(
+            f"{path}: addition_embed_type='text_time': checkpoints with added embeddings (SDXL) "
+            "are not supported yet"
+        )
+    if (unet.in_channels, unet.out_channels) != (vae.latent_channels, vae.latent_channels):
+        raise UserError(
+            f"{path}: in_channels={unet.in_channels}, out_channels={unet.out_channels}: expected "
+            f"{vae.latent_channels}, the VAE's latent_channels (inpainting and the like are not "
+            "supported)"
+        )
+    with _naming(checkpoint.text_encoder.folder / "config.json"):
+        width = integer(checkpoint.text_encoder.config, "hidden_size")
+    if any(size != width for size in unet.cross_attention_dim):
+        raise UserError(
+            f"{path}: cross_attention_dim={unet.cross_attention_dim[0]}: expected {width}, the "
+            "text encoder's hidden_size"
+        )
+
+
+def _unet_config(component: Component) -> UNetConfig:
+    with _naming(component.folder / "config.json"):
+        return UNetConfig.from_dict(component.config)
+
+
+def _vae_config(component: Component) -> VAEConfig:
+    with _naming(component.folder / "config.json"):
+        return VAEConfig.from_dict(component.config)
 
 
 def _load_text_encoder(checkpoint: Checkpoint, dtype: str) -> TextEncoder:
     component = checkpoint.text_encoder
     with _naming(component.folder / "config.json"):
         kind = encoder_kind(component.config)
-    tokenize = open_tokenizer(
-        checkpoint.tokenizer_folder, kind, component.config["max_position_embeddings"]
-    )
+        positions = integer(component.config, "max_position_embeddings")
+    tokenize = open_tokenizer(checkpoint.tokenizer_folder, kind, positions)
     network = _filled(text_network, component.config, component, _TEXT_MAPS[kind], dtype)
     return TextEncoder(tokenize, network)
 

@@ -9,7 +9,7 @@ Key names and defaults: diffusers `models/unets/unet_2d_condition.py` and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -48,7 +48,7 @@ class UNetConfig:
             UnsupportedConfig: naming the key, its value and what is supported.
         """
         _require(raw, _UNET_FIXED)
-        blocks = tuple(raw.get("block_out_channels", (320, 640, 1280, 1280)))
+        blocks = _integers(raw, "block_out_channels", (320, 640, 1280, 1280))
         down = tuple(raw.get("down_block_types", ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)))
         up = tuple(raw.get("up_block_types", ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3))
         _known_blocks("down_block_types", down, ("CrossAttnDownBlock2D", "DownBlock2D"))
@@ -63,27 +63,28 @@ class UNetConfig:
             raise UnsupportedConfig(f"addition_embed_type={added!r}: expected null or 'text_time'")
         # "attention_head_dim" holds the number of heads in SD 1.x, 2.x and XL: a misnomer that
         # diffusers keeps for old checkpoints. "num_attention_heads" wins where it is given.
-        heads = raw.get("num_attention_heads") or raw.get("attention_head_dim", 8)
+        given = raw.get("num_attention_heads") is not None
+        heads = "num_attention_heads" if given else "attention_head_dim"
         return cls(
-            in_channels=raw.get("in_channels", 4),
-            out_channels=raw.get("out_channels", 4),
-            sample_size=raw.get("sample_size") or 64,
+            in_channels=integer(raw, "in_channels", 4),
+            out_channels=integer(raw, "out_channels", 4),
+            sample_size=(64 if raw.get("sample_size") is None else integer(raw, "sample_size")),
             block_out_channels=blocks,
             down_block_types=down,
             up_block_types=up,
             layers_per_block=_per_block(raw, "layers_per_block", 2, len(blocks)),
-            heads=_per_block({"heads": heads}, "heads", 8, len(blocks)),
+            heads=_per_block(raw, heads, 8, len(blocks)),
             cross_attention_dim=_per_block(raw, "cross_attention_dim", 1280, len(blocks)),
             transformer_layers=_per_block(raw, "transformer_layers_per_block", 1, len(blocks)),
-            norm_num_groups=raw.get("norm_num_groups", 32),
+            norm_num_groups=integer(raw, "norm_num_groups", 32),
             norm_eps=raw.get("norm_eps", 1e-5),
             flip_sin_to_cos=raw.get("flip_sin_to_cos", True),
             freq_shift=raw.get("freq_shift", 0),
             use_linear_projection=raw.get("use_linear_projection", False),
             upcast_attention=bool(raw.get("upcast_attention", False)),
-            addition_time_embed_dim=raw.get("addition_time_embed_dim") if added else None,
+            addition_time_embed_dim=integer(raw, "addition_time_embed_dim") if added else None,
             projection_class_embeddings_input_dim=(
-                raw.get("projection_class_embeddings_input_dim") if added else None
+                integer(raw, "projection_class_embeddings_input_dim") if added else None
             ),
         )
 
@@ -112,24 +113,31 @@ class VAEConfig:
             UnsupportedConfig: naming the key, its value and what is supported.
         """
         _require(raw, _VAE_FIXED)
-        _known_blocks("down_block_types", raw.get("down_block_types", ()), ("DownEncoderBlock2D",))
-        _known_blocks("up_block_types", raw.get("up_block_types", ()), ("UpDecoderBlock2D",))
-        defaults = {
-            "in_channels": 3,
-            "out_channels": 3,
-            "latent_channels": 4,
-            "block_out_channels": (64,),
-            "layers_per_block": 1,
-            "norm_num_groups": 32,
-            "scaling_factor": 0.18215,
-            "mid_block_add_attention": True,
-            "use_quant_conv": True,
-            "use_post_quant_conv": True,
-            "force_upcast": False,
-        }
-        values = {f.name: raw.get(f.name, defaults[f.name]) for f in fields(cls)}
-        values["block_out_channels"] = tuple(values["block_out_channels"])
-        return cls(**values)
+        blocks = _integers(raw, "block_out_channels", (64,))
+        for key, kind in (
+            ("down_block_types", "DownEncoderBlock2D"),
+            ("up_block_types", "UpDecoderBlock2D"),
+        ):
+            found = raw.get(key, (kind,) * len(blocks))
+            _known_blocks(key, found, (kind,))
+            if len(found) != len(blocks):
+                raise UnsupportedConfig(
+                    f"{key} has {len(found)} entries, block_out_channels {len(blocks)}: "
+                    "expected the same number"
+                )
+        return cls(
+            in_channels=integer(raw, "in_channels", 3),
+            out_channels=integer(raw, "out_channels", 3),
+            latent_channels=integer(raw, "latent_channels", 4),
+            block_out_channels=blocks,
+            layers_per_block=integer(raw, "layers_per_block", 1),
+            norm_num_groups=integer(raw, "norm_num_groups", 32),
+            scaling_factor=raw.get("scaling_factor", 0.18215),
+            mid_block_add_attention=raw.get("mid_block_add_attention", True),
+            use_quant_conv=raw.get("use_quant_conv", True),
+            use_post_quant_conv=raw.get("use_post_quant_conv", True),
+            force_upcast=raw.get("force_upcast", False),
+        )
 
     @property
     def downscale(self) -> int:
@@ -188,10 +196,33 @@ def _known_blocks(key: str, found: tuple[str, ...], allowed: tuple[str, ...]) ->
 
 
 def _per_block(raw: Mapping[str, Any], key: str, default: int, blocks: int) -> tuple[int, ...]:
-    """One integer per block, from a scalar or a list of the right length."""
+    """One integer per block, from a scalar or a list of as many."""
     value = raw.get(key, default)
-    if isinstance(value, int):
+    if _is_integer(value):
         return (value,) * blocks
-    if len(value) != blocks or not all(isinstance(item, int) for item in value):
+    if not isinstance(value, (list, tuple)) or len(value) != blocks:
         raise UnsupportedConfig(f"{key}={value!r}: expected an integer or {blocks} integers")
+    return _integers(raw, key, ())
+
+
+def _integers(raw: Mapping[str, Any], key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    value = raw.get(key, default)
+    if not isinstance(value, (list, tuple)) or not all(map(_is_integer, value)):
+        raise UnsupportedConfig(f"{key}={value!r}: expected a list of positive integers")
     return tuple(value)
+
+
+def integer(raw: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    """A positive integer of a config.
+
+    Raises:
+        UnsupportedConfig: missing without a default, or something else.
+    """
+    value = raw.get(key, default)
+    if not _is_integer(value):
+        raise UnsupportedConfig(f"{key}={value!r}: expected a positive integer")
+    return value
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and value > 0

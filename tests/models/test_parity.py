@@ -1,10 +1,19 @@
 """Every network agrees with PyTorch within 1e-4 (relative L2), on flat inputs as on random ones."""
 
+import json
+
 import numpy as np
 import paddle
 import pytest
 
-from tests.conftest import relative_error
+from sdbatch.models.config import UNetConfig, VAEConfig
+from sdbatch.models.text import text_network
+from sdbatch.models.unet import UNet
+from sdbatch.models.vae import VAE
+from sdbatch.weights import maps
+from sdbatch.weights.load import build, fill
+from sdbatch.weights.safetensors import SafetensorsFile
+from tests.conftest import GOLDEN, relative_error
 
 TOLERANCE = 1e-4
 
@@ -66,3 +75,56 @@ def test_layer_norms_of_bert_have_the_epsilon_of_the_config(pipelines):
     for norm in norms:
         centred = (norm(flat) - norm.bias) / norm.weight
         assert float(centred.std(unbiased=False)) == pytest.approx(1.0, abs=1e-3)
+
+
+def filled_from(record, part: str, factory, key_map, folder):
+    """A network with the weights that are recorded, as a `.safetensors` file, under `part`."""
+    path = folder / f"{part}.safetensors"
+    path.write_bytes(record[part].tobytes())
+    network = build(factory, "float32")
+    fill(network, SafetensorsFile(path).items(), key_map, source=str(path))
+    return network
+
+
+@pytest.fixture(params=["tiny_sd2", "tiny_sdxl"])
+def tiny(request):
+    """A record of a tiny network: SD 2.x has linear projections and a number of heads per block,
+    SDXL has added embeddings and more than one transformer layer too. In the first the weights
+    before each norm are so small that its epsilon counts."""
+    with np.load(GOLDEN / f"{request.param}.npz") as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("inputs", ["random", "flat"])
+def test_unets_built_as_sd2_and_sdxl_equal_pytorch(tiny, inputs, tmp_path):
+    config = UNetConfig.from_dict(json.loads(str(tiny["unet_config"])))
+    unet = filled_from(tiny, "unet", lambda: UNet(config), maps.diffusers_unet, tmp_path)
+    names = ("timesteps", "context", "pooled", "time_ids")
+    more = {name: paddle.to_tensor(tiny[name]) for name in names if name in tiny}
+    with paddle.no_grad():
+        found = unet(paddle.to_tensor(tiny[f"{inputs}_latents"]), **more)
+    assert relative_error(found.numpy(), tiny[f"{inputs}_output"]) < TOLERANCE
+
+
+def test_every_norm_of_a_vae_has_the_epsilon_of_pytorch(tmp_path):
+    """The weights before each norm are so small that its epsilon counts."""
+    with np.load(GOLDEN / "tiny_vae.npz") as file:
+        record = dict(file)
+    config = VAEConfig.from_dict(json.loads(str(record["vae_config"])))
+    vae = filled_from(record, "vae", lambda: VAE(config), maps.diffusers_vae, tmp_path)
+    with paddle.no_grad():
+        mean, log_variance = vae.encode(paddle.to_tensor(record["pixels"]))
+        decoded = vae.decode(paddle.to_tensor(record["latents"]))
+    assert relative_error(mean.numpy(), record["mean"]) < TOLERANCE
+    assert relative_error(log_variance.numpy(), record["log_variance"]) < TOLERANCE
+    assert relative_error(decoded.numpy(), record["decoded"]) < TOLERANCE
+
+
+def test_a_clip_encoder_with_erf_gelu_as_in_sd2_equals_transformers(tmp_path):
+    with np.load(GOLDEN / "tiny_sd2.npz") as file:
+        record = dict(file)
+    config = json.loads(str(record["text_config"]))
+    network = filled_from(record, "text", lambda: text_network(config), maps.clip_text, tmp_path)
+    with paddle.no_grad():
+        found = network(paddle.to_tensor(record["ids"]))[0].numpy()
+    assert relative_error(found, record["states"]) < TOLERANCE
