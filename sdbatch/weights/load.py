@@ -87,7 +87,7 @@ def _set(parameter: paddle.Tensor, array: np.ndarray, transpose: bool, where: st
     expected = list(parameter.shape)[::-1] if transpose else list(parameter.shape)
     if list(array.shape) != expected:
         raise UserError(f"{where}: expected shape {expected}, found {list(array.shape)}")
-    tensor = _to_tensor(array)
+    tensor = _to_tensor(_rounded(array, parameter.dtype))
     if transpose:
         tensor = tensor.t().contiguous()
     if tensor.dtype != parameter.dtype:
@@ -96,6 +96,18 @@ def _set(parameter: paddle.Tensor, array: np.ndarray, transpose: bool, where: st
     if device != "cpu":
         tensor = tensor.cuda(int(device.partition(":")[2] or 0))
     tensor._share_buffer_to(parameter)
+
+
+def _rounded(array: np.ndarray, dtype: paddle.dtype) -> np.ndarray:
+    """The values that `dtype` can hold, each the nearest: Paddle 2.6 on a CPU would round down."""
+    if dtype == paddle.float16:
+        return array.astype(np.float16, copy=False)
+    if dtype == paddle.bfloat16:
+        bits = array.astype(np.float32).view(np.uint32)
+        bits += 0x7FFF + ((bits >> 16) & 1)  # to even where two are as near
+        bits &= 0xFFFF0000
+        return bits.view(np.float32)
+    return array
 
 
 def _to_tensor(array: np.ndarray) -> paddle.Tensor:

@@ -39,6 +39,8 @@ def open_tokenizer(folder: Path, kind: str, max_positions: int) -> Tokenize:
         tokenizer = CLIPTokenizer(
             *map(str, files), **{k: _token(raw[k]) for k in _SPECIAL if k in raw}
         )
+        # A prompt's own "!" is the padding token too where that is "!", as in transformers.
+        tokenizer.add_special_tokens({"pad_token": tokenizer.pad_token})
         # Left alone, PaddleNLP puts spaces around Chinese characters unless ftfy is installed.
         # transformers only composes them (NFC), and its ids are the ones that models know.
         tokenizer.fix_text = partial(unicodedata.normalize, "NFC")
