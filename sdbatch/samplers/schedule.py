@@ -89,7 +89,8 @@ class NoiseSchedule:
             visited = np.arange(steps)[::-1] * (self.train_steps // steps) + self.steps_offset
         else:
             stride = self.train_steps / steps
-            visited = np.round(np.arange(self.train_steps, 0, -stride)) - 1
+            # Cut: for some counts (61, 103 ...) rounding makes arange one longer, ending at -1.
+            visited = np.round(np.arange(self.train_steps, 0, -stride))[:steps] - 1
         if visited[0] >= self.train_steps:
             raise UnsupportedSchedule(
                 f"steps={steps}: with steps_offset={self.steps_offset} the first timestep would "

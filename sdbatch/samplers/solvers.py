@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sdbatch.samplers.schedule import NoiseSchedule
+from sdbatch.samplers.schedule import NoiseSchedule, UnsupportedSchedule
 
 Array = Any
 """A NumPy array or Paddle tensor [batch, channels, height, width]."""
@@ -93,6 +93,11 @@ def _plms_transfer(
 ) -> Array:
     """Formula (9) of the PNDM paper: move x from timestep `t` to `previous`."""
     alpha, alpha_previous = schedule.alpha(t), schedule.alpha(previous)
+    if alpha == 0:
+        raise UnsupportedSchedule(
+            f"plms cannot start at timestep {t}, where no signal is left "
+            "(rescale_betas_zero_snr): choose ddim or ddpm"
+        )
     _, noise = _split(output, x, alpha, schedule)
     denominator = (
         alpha * (1 - alpha_previous) ** 0.5 + (alpha * (1 - alpha) * alpha_previous) ** 0.5
