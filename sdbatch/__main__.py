@@ -25,19 +25,27 @@ def main() -> None:
     # print one line instead.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     config.register()
+    sys.argv[1:] = map(config.readable, sys.argv[1:])
     codes: list[int] = []
+    composed_once = False
 
     @hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")
     def task(composed: DictConfig) -> None:
+        nonlocal composed_once
+        composed_once = True
         codes.append(_run(composed))
 
     try:
         task()
-    except (HydraException, OmegaConfBaseException) as error:
-        codes.append(_refuse(explain(error)))
     except SystemExit as error:
         # argparse exits with 2 for an unknown flag; a bad command line is 1 in the contract.
         sys.exit(EXIT_USER_ERROR if error.code not in (None, 0) else 0)
+    except Exception as error:
+        # What fails before there is a config is the command line or a YAML file: Hydra raises
+        # plain ValueErrors and YAML's own errors too. After that it is a fault of ours.
+        if composed_once and not isinstance(error, (HydraException, OmegaConfBaseException)):
+            raise
+        codes.append(_refuse(explain(error)))
     sys.exit(max(codes, default=0))
 
 

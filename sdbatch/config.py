@@ -7,13 +7,14 @@ against them. `validate` checks what types cannot say. Imports no Paddle.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, Node, OmegaConf
 
 from sdbatch.errors import UserError
 from sdbatch.noise import MAX_SEED
@@ -163,17 +164,34 @@ def register() -> None:
     )
 
 
+def readable(argument: str) -> str:
+    """A command-line argument as Hydra's grammar can read it.
+
+    Outside quotes the grammar knows ASCII only, so `prompts=新闻` would be refused: a value with
+    other characters is put into quotes, unless it has some already or is a list or a dictionary.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or value.isascii() or argument.startswith("-") or value[0] in "'\"[{":
+        return argument
+    # Backslashes are literal in quotes, but for those before a quote.
+    inner = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    inner = re.sub(r"(\\+)$", r"\1\1", inner)
+    return f"{key}='{inner}'"
+
+
 def validate(composed: DictConfig) -> Config:
     """Resolve the composed config into a `Config`, checking what types cannot.
 
     Raises:
         UserError: naming the key, what was expected and what was found.
     """
-    for key in _dotted(composed):
+    given = _dotted(composed)
+    for key in given:
         if key not in _known_keys():
             raise unknown_key(key)
-    for key in sorted(OmegaConf.missing_keys(composed)):
-        raise UserError(f"{key}: required, but not given; add {key}=...")
+    for key, node in given.items():
+        if node._is_missing():
+            raise UserError(f"{key}: required, but not given; add {key}=...")
     config: Config = OmegaConf.to_object(composed)
     _at_least("steps", config.steps, 1)
     _at_least("images_per_prompt", config.images_per_prompt, 1)
@@ -186,8 +204,9 @@ def validate(composed: DictConfig) -> Config:
         )
     if not 0 <= config.seed <= MAX_SEED:
         raise UserError(f"seed: expected 0 to 2^63-1, found {config.seed}")
-    if not 0 <= config.guidance_scale < float("inf"):
-        raise UserError(f"guidance_scale: expected 0 or more, found {config.guidance_scale}")
+    for key in ("guidance_scale", "grace_s"):
+        if not 0 <= getattr(config, key) < float("inf"):
+            raise UserError(f"{key}: expected a number from 0 up, found {getattr(config, key)}")
     for key in ("width", "height"):
         size = getattr(config, key)
         if size is not None and (size < 8 or size % 8):
@@ -205,10 +224,21 @@ def unknown_key(key: str) -> UserError:
     inside = key.rpartition(".")[0]
     siblings = [k.removeprefix(f"{inside}.") for k in known if k.rpartition(".")[0] == inside]
     if not inside:
-        siblings = list(dict.fromkeys(k.partition(".")[0] for k in known))
+        siblings = [item.name for item in fields(Config)]
+        known = list(dict.fromkeys([*siblings, *known]))
     close = difflib.get_close_matches(key, known, n=1)
-    guess = f"did you mean {close[0]}? " if close else ""
-    return UserError(f"{key}: no such key; {guess}expected one of {', '.join(siblings)}")
+    text = f"{key}: no such key;"
+    if close:
+        text += f" did you mean {close[0]}?"
+    if siblings:
+        text += f" expected one of {', '.join(siblings)}"
+    return UserError(text.rstrip(";"))
+
+
+def groups() -> list[str]:
+    """The groups of `conf/`, one choice of each in a job."""
+    hints = get_type_hints(Config)
+    return [item.name for item in fields(Config) if is_dataclass(hints[item.name])]
 
 
 def _known_keys(schema: type = Config, prefix: str = "") -> list[str]:
@@ -221,14 +251,15 @@ def _known_keys(schema: type = Config, prefix: str = "") -> list[str]:
     return keys
 
 
-def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
-    """Every key of a composed config that holds a value, dotted."""
-    keys = []
+def _dotted(node: DictConfig, prefix: str = "") -> dict[str, Node]:
+    """Every key of a composed config that holds a value, dotted, with its unresolved node."""
+    nodes = {}
     for name in node:
-        inner = None if OmegaConf.is_missing(node, name) else node._get_node(name)
-        nested = isinstance(inner, DictConfig)
-        keys.extend(_dotted(inner, f"{prefix}{name}.") if nested else [f"{prefix}{name}"])
-    return keys
+        inner = node._get_node(name)
+        nested = isinstance(inner, DictConfig) and not inner._is_missing()
+        key = f"{prefix}{name}"
+        nodes.update(_dotted(inner, f"{key}.") if nested else {key: inner})
+    return nodes
 
 
 def _at_least(key: str, value: int, least: int) -> None:

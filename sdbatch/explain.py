@@ -4,35 +4,65 @@ from __future__ import annotations
 
 import re
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 
-from sdbatch.config import unknown_key
+from sdbatch.config import groups, unknown_key
 from sdbatch.errors import one_line
 
 
 def explain(error: Exception) -> str:
     """One line: the key or choice at fault, and what is allowed instead."""
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_choice(error)
-    cause = error.__cause__ or error
-    text = str(cause)
-    unknown = re.search(r"Key '([^']+)' (is not in struct|not in )", text)
-    if unknown:
-        return str(unknown_key(getattr(cause, "full_key", None) or unknown[1]))
+    text = str(error.__cause__ or error)
+    if "Config group override must be" in text:  # Hydra does not say which
+        names = ", ".join([*groups(), "experiment"])
+        return f"a group ({names}) takes the name of a choice, found null or a number"
+    # A fault in a file of the configuration: OmegaConf's own text follows Hydra's heading.
+    file, text = _split_heading(text)
     # OmegaConf puts the message first, then lines with the key and internal types.
     message, _, details = text.partition("\n")
-    key = re.search(r"full_key: (\S+)", details)
+    found = re.search(r"full_key: (\S+)", details)
+    key = found[1] if found else None
+    if unknown := re.match(r"Key '(.+)' (is not in struct|not in )", message):
+        return one_line(f"{file}{unknown_key(key or unknown[1])}")
+    if key and re.fullmatch(r"field '.+' is not Optional", message):
+        return f"{file}{key}: expected a value, found null"
     if key:
-        return one_line(message if key[1] in message else f"{key[1]}: {message}")
-    return one_line(re.sub(r"See https://hydra.cc\S* for details", "", text))
+        return one_line(f"{file}{key}: {message}")
+    return one_line(file + re.sub(r"See https://hydra.cc\S* for details", "", text))
+
+
+def _split_heading(text: str) -> tuple[str, str]:
+    """(`NAME.yaml: `, OmegaConf's text) where Hydra says in which file the fault is."""
+    heading = re.match(r"In '([^']+)': \w+ raised while composing config:\n", text)
+    return (f"{heading[1]}.yaml: ", text[heading.end() :]) if heading else ("", text)
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    key, equals, value = error.override.partition("=")
+    if not equals:
+        return f"{one_line(error.override)}: expected key=value"
+    return one_line(
+        f"{key}: cannot read {value}: quote a value that has commas, brackets, quotes or '=': "
+        f"\"{key}='...'\""
+    )
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
-    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    group = re.search(r"Available options in '([^']+)'", str(error))[1]
+    choice = str(error.missing_cfg_file).removeprefix(f"{group}/")
     allowed = ", ".join(error.options)
-    if group == "prompts":
+    if group != "prompts":
+        return f"{group}={choice}: no such choice; expected one of {allowed}"
+    if "/" in choice or choice.endswith(".parquet"):
         return (
-            f"prompts={choice}: no such table: neither prompts/{choice}.parquet nor one of "
-            f"{allowed}; or give prompts.path=FILE"
+            f"prompts={choice}: expected the name of a table, one of {allowed}; "
+            f"for a file give prompts.path={choice}"
         )
-    return f"{group}={choice}: no such choice; expected one of {allowed}"
+    return (
+        f"prompts={choice}: no such table: neither prompts/{choice}.parquet nor one of "
+        f"{allowed}; or give prompts.path=FILE"
+    )
