@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from sdbatch.weights.load import build, fill
 from sdbatch.weights.tokenizer import open_tokenizer
 
 logger.set_level("WARNING")
+# The imports leave about a million objects; a collection that walks them while layers are built
+# takes longer than all the rest of loading.
+gc.freeze()
 
 _TEXT_MAPS = {"CLIPTextModel": maps.clip_text, "BertModel": maps.bert}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _DTYPES = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
+_MAP_UNIT = mmap.ALLOCATIONGRANULARITY
 _MAX_HEADER = 100_000_000  # the limit of the reference implementation
 _MAX_DIMENSIONS = 32  # NumPy 1's limit
 
@@ -72,10 +74,20 @@ class SafetensorsFile:
         if count == 0:  # nothing can be mapped
             array = np.empty(0, dtype)
         else:
-            array = np.memmap(self.path, dtype, "c", offset=info.start, shape=(count,))
+            array = np.frombuffer(self._map(info), dtype, count, info.start % _MAP_UNIT)
         if info.dtype == "BF16":
             array = (array.astype("<u4") << 16).view("<f4")
         return array.reshape(info.shape)
+
+    def _map(self, info: TensorInfo) -> mmap.mmap:
+        """The pages that hold one tensor; each has its own map, unmapped with its last user.
+
+        (np.memmap would do, but resolves the path each time: a third of a UNet's loading.)
+        """
+        start = info.start - info.start % _MAP_UNIT  # maps begin at whole pages
+        length = info.stop - start
+        with self.path.open("rb") as file:
+            return mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=start)
 
     def items(self) -> Iterator[tuple[str, np.ndarray]]:
         """All tensors in file order, so that a disk is read once from front to back."""
