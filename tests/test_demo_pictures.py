@@ -5,22 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tools.train_demo.world import COLORS
-
-FRAME = 4  # pixels; even a large shape off the middle leaves most of this frame to the ground
-
-
-def seen_colors(pixels: np.ndarray) -> tuple[str, str]:
-    """(shape, ground): the colour that fills the frame, and the most frequent one besides it."""
-    palette = np.array(list(COLORS.values()), dtype=np.int32)
-    distances = np.square(pixels[:, :, None, :].astype(np.int32) - palette).sum(axis=-1)
-    nearest = distances.argmin(axis=-1)
-    inside = np.zeros(nearest.shape, dtype=bool)
-    inside[FRAME:-FRAME, FRAME:-FRAME] = True
-    ground = np.bincount(nearest[~inside], minlength=len(COLORS)).argmax()
-    counts = np.bincount(nearest.ravel(), minlength=len(COLORS))
-    counts[ground] = -1
-    return list(COLORS)[counts.argmax()], list(COLORS)[ground]
+from tools.train_demo.colors import seen_colors
 
 
 @pytest.mark.parametrize(("model", "table"), [("demo", "shapes"), ("demo_zh", "shapes_zh")])
