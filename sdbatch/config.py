@@ -137,13 +137,16 @@ class Config:
 
 
 def conf_dir() -> Path:
-    """`conf/` of the checkout, or the copy inside an installed package."""
-    return _first_existing(_CHECKOUT / "conf", _PACKAGE / "conf")
+    """The copy inside an installed package, or `conf/` of the checkout.
+
+    In that order: beside an installed package, `conf/` would be somebody else's.
+    """
+    return _first_existing(_PACKAGE / "conf", _CHECKOUT / "conf")
 
 
 def table_dirs() -> list[Path]:
     """Where `prompts=NAME` looks for NAME.parquet: the working folder first, then ours."""
-    bundled = _first_existing(_CHECKOUT / "prompts", _PACKAGE / "assets" / "prompts")
+    bundled = _first_existing(_PACKAGE / "assets" / "prompts", _CHECKOUT / "prompts")
     return [Path("prompts"), bundled]
 
 
@@ -185,9 +188,9 @@ def validate(composed: DictConfig) -> Config:
     Raises:
         UserError: naming the key, what was expected and what was found.
     """
-    given = _dotted(composed)
+    given, known = _dotted(composed), _known_keys()
     for key in given:
-        if key not in _known_keys():
+        if key not in known:
             raise unknown_key(key)
     for key, node in given.items():
         if node._is_missing():

@@ -108,7 +108,7 @@ def prepare(config: Config) -> Job:
 def _choose_solver(name: SolverName, checkpoint: Checkpoint) -> str:
     if name is not SolverName.checkpoint:
         return name.value
-    path = checkpoint.folder / "scheduler" / "scheduler_config.json"
+    path = checkpoint.scheduler_path
     named = checkpoint.scheduler.get("_class_name")
     choices = ", ".join(sorted(_SOLVER_OF_CLASS.values()))
     if named not in _SOLVER_OF_CLASS:
@@ -127,8 +127,7 @@ def _read_schedule(checkpoint: Checkpoint) -> NoiseSchedule:
     try:
         return NoiseSchedule.from_config(checkpoint.scheduler)
     except UnsupportedSchedule as error:
-        path = checkpoint.folder / "scheduler" / "scheduler_config.json"
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{checkpoint.scheduler_path}: {error}") from error
 
 
 def _native_size(checkpoint: Checkpoint) -> tuple[int, int, int]:

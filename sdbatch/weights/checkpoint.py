@@ -58,6 +58,11 @@ class Checkpoint:
         return self.folder.resolve().name
 
     @property
+    def scheduler_path(self) -> Path:
+        """The scheduler's config file."""
+        return self.folder / "scheduler" / "scheduler_config.json"
+
+    @property
     def tokenizer_folder(self) -> Path:
         """Where the vocabulary lies."""
         return self.folder / "tokenizer"
