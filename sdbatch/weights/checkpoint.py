@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from sdbatch.errors import UserError
-from sdbatch.weights.safetensors import SafetensorsFile
+from sdbatch.weights.safetensors import open_safetensors
+from sdbatch.weights.tensor_file import TensorFile
 
 _WEIGHTS = {
     "unet": "diffusion_pytorch_model",
@@ -34,7 +35,7 @@ class Component:
     name: str
     folder: Path
     config: Mapping[str, Any]
-    files: tuple[SafetensorsFile, ...]
+    files: tuple[TensorFile, ...]
 
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         """All (key, array) pairs, memory-mapped, file by file."""
@@ -144,7 +145,7 @@ def _open_component(root: Path, name: str) -> Component:
     return Component(name, folder, config, _open_weights(folder, _WEIGHTS[name]))
 
 
-def _open_weights(folder: Path, stem: str) -> tuple[SafetensorsFile, ...]:
+def _open_weights(folder: Path, stem: str) -> tuple[TensorFile, ...]:
     """`stem.safetensors`, or the shards that `stem.safetensors.index.json` lists."""
     single = folder / f"{stem}.safetensors"
     index = folder / f"{stem}.safetensors.index.json"
@@ -152,9 +153,9 @@ def _open_weights(folder: Path, stem: str) -> tuple[SafetensorsFile, ...]:
         if not single.is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
             raise UserError(f"{single}: missing; the folder holds {found}")
-        return (SafetensorsFile(single),)
+        return (open_safetensors(single),)
     listed = read_json(index).get("weight_map")
     names = listed.values() if isinstance(listed, dict) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"{index}: expected a weight_map from keys to file names")
-    return tuple(SafetensorsFile(folder / shard) for shard in sorted(set(names)))
+    return tuple(open_safetensors(folder / shard) for shard in sorted(set(names)))

@@ -12,7 +12,7 @@ from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
 from sdbatch.weights import maps
 from sdbatch.weights.load import build, fill
-from sdbatch.weights.safetensors import SafetensorsFile
+from sdbatch.weights.safetensors import open_safetensors
 from tests.conftest import GOLDEN, relative_error
 
 TOLERANCE = 1e-4
@@ -82,7 +82,7 @@ def filled_from(record, part: str, factory, key_map, folder):
     path = folder / f"{part}.safetensors"
     path.write_bytes(record[part].tobytes())
     network = build(factory, "float32")
-    fill(network, SafetensorsFile(path).items(), key_map, source=str(path))
+    fill(network, open_safetensors(path).items(), key_map, source=str(path))
     return network
 
 

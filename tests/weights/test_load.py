@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from sdbatch.errors import UserError
 from sdbatch.models import layers
 from sdbatch.weights.load import build, fill
-from sdbatch.weights.safetensors import SafetensorsFile
+from sdbatch.weights.safetensors import open_safetensors
 from tests.weights.handmade import bfloat16_file, rounded_to_bfloat16
 
 SHAPES = {  # as PyTorch stores them
@@ -140,7 +140,7 @@ class TestFill:
         weights = {key: array.astype(dtype) for key, array in weights.items()}
         save_file(weights, path)
         network = build(Network, "float32")
-        fill(network, SafetensorsFile(path).items(), same, source=str(path))
+        fill(network, open_safetensors(path).items(), same, source=str(path))
         path.unlink()
         gc.collect()
         junk = [np.full(1000, np.nan) for _ in range(1000)]  # takes memory that was set free
@@ -151,7 +151,7 @@ class TestFill:
         path = tmp_path / "x.safetensors"
         path.write_bytes(bfloat16_file(weights))
         network = build(Network, "float32")
-        fill(network, SafetensorsFile(path).items(), same, source=str(path))
+        fill(network, open_safetensors(path).items(), same, source=str(path))
         assert_holds(network, {k: rounded_to_bfloat16(a) for k, a in weights.items()})
 
     def test_a_layer_filled_from_a_file_never_writes_to_it(self, weights, tmp_path):
@@ -159,7 +159,7 @@ class TestFill:
         save_file(weights, path)
         before = path.read_bytes()
         network = build(Network, "float32")
-        fill(network, SafetensorsFile(path).items(), same, source=str(path))
+        fill(network, open_safetensors(path).items(), same, source=str(path))
         with paddle.no_grad():
             for parameter in network.parameters():
                 parameter.set_value(paddle.zeros_like(parameter))

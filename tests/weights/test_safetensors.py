@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
 from sdbatch.errors import UserError
-from sdbatch.weights.safetensors import SafetensorsFile
+from sdbatch.weights.safetensors import open_safetensors
 from tests.weights.handmade import bfloat16_file, file_bytes, rounded_to_bfloat16
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -35,7 +35,7 @@ def path(tmp_path_factory):
 
 def read(path, content: bytes) -> dict[str, np.ndarray]:
     path.write_bytes(content)
-    return dict(SafetensorsFile(path).items())
+    return dict(open_safetensors(path).items())
 
 
 def refusal(path, content: bytes) -> str:
@@ -167,9 +167,9 @@ class TestRefuses:
 
     def test_a_missing_file_or_a_folder(self, tmp_path):
         with pytest.raises(UserError, match=r"nowhere: cannot be read: No such file"):
-            SafetensorsFile(tmp_path / "nowhere")
+            open_safetensors(tmp_path / "nowhere")
         with pytest.raises(UserError, match="cannot be read: Is a directory"):
-            SafetensorsFile(tmp_path)
+            open_safetensors(tmp_path)
 
 
 json_values = st.recursive(
@@ -219,7 +219,7 @@ class TestAnyBytesAreReadOrRefused:
 def test_the_library_and_the_reader_agree_on_a_file_on_disk(tmp_path):
     tensors = {"b": np.eye(3, dtype=np.float32), "a": np.arange(5)}
     save_file(tensors, tmp_path / "x.safetensors", {"format": "pt"})
-    file = SafetensorsFile(tmp_path / "x.safetensors")
+    file = open_safetensors(tmp_path / "x.safetensors")
     assert file.tensors.keys() == tensors.keys()
     for key, expected in tensors.items():
         assert np.array_equal(file.read(key), expected)
