@@ -182,6 +182,15 @@ _VAE_FIXED: Mapping[str, tuple[Any, ...]] = {
 }
 
 
+def text_architecture(raw: Mapping[str, Any]) -> str | None:
+    """The class of a text encoder, from its config's `architectures` or `model_type`."""
+    named = raw.get("architectures")
+    if isinstance(named, list) and named:
+        return str(named[0])
+    kinds = {"clip_text_model": "CLIPTextModel", "bert": "BertModel"}
+    return kinds.get(raw.get("model_type"))
+
+
 def _require(raw: Mapping[str, Any], fixed: Mapping[str, tuple[Any, ...]]) -> None:
     for key, allowed in fixed.items():
         value = raw.get(key, allowed[0])

@@ -12,10 +12,16 @@ from typing import Any
 
 import paddle
 from paddle import Tensor, nn
-from paddlenlp.transformers import BertConfig, BertModel, CLIPTextConfig, CLIPTextModel
+from paddlenlp.transformers import (
+    BertConfig,
+    BertModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+)
 from paddlenlp.transformers.model_utils import no_init_weights
 
-from sdbatch.models.config import UnsupportedConfig
+from sdbatch.models.config import UnsupportedConfig, text_architecture
 
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 
@@ -34,7 +40,9 @@ class TextEncoder:
             # Taiyi-style checkpoints were trained attending to the padding; left alone, PaddleNLP
             # would mask it.
             return self.network(ids, attention_mask=paddle.ones_like(ids))[0]
-        return self.network(ids)[0]
+        states = self.network(ids)
+        # With a projection, the pooled text comes first.
+        return states[isinstance(self.network, CLIPTextModelWithProjection)]
 
 
 def text_network(config: Mapping[str, Any]) -> nn.Layer:
@@ -43,12 +51,9 @@ def text_network(config: Mapping[str, Any]) -> nn.Layer:
     Raises:
         UnsupportedConfig: an architecture without an adapter here.
     """
-    architecture = encoder_kind(config)
+    network_class, config_class = _NETWORKS[encoder_kind(config)]
     with no_init_weights():
-        if architecture == "CLIPTextModel":
-            network = CLIPTextModel(CLIPTextConfig(**config))
-        else:
-            network = BertModel(BertConfig(**config))
+        network = network_class(config_class(**config))
     # PaddleNLP builds its LayerNorms with Paddle's default epsilon, whatever the config says: BERT
     # has 1e-12, Paddle 1e-5, which shows on low-variance rows.
     for layer in network.sublayers():
@@ -58,11 +63,19 @@ def text_network(config: Mapping[str, Any]) -> nn.Layer:
 
 
 def encoder_kind(config: Mapping[str, Any]) -> str:
-    """`CLIPTextModel` or `BertModel`, from the config's `architectures` or `model_type`."""
-    named = (config.get("architectures") or [None])[0]
-    kind = named or {"clip_text_model": "CLIPTextModel", "bert": "BertModel"}.get(
-        config.get("model_type", "")
-    )
-    if kind not in ("CLIPTextModel", "BertModel"):
-        raise UnsupportedConfig(f"text encoder {kind!r}: expected CLIPTextModel or BertModel")
+    """The architecture, from the config's `architectures` or `model_type`; a key of `_NETWORKS`.
+
+    Raises:
+        UnsupportedConfig: an architecture without an adapter here.
+    """
+    kind = text_architecture(config)
+    if kind not in _NETWORKS:
+        raise UnsupportedConfig(f"text encoder {kind!r}: expected one of {', '.join(_NETWORKS)}")
     return kind
+
+
+_NETWORKS = {
+    "CLIPTextModel": (CLIPTextModel, CLIPTextConfig),
+    "CLIPTextModelWithProjection": (CLIPTextModelWithProjection, CLIPTextConfig),
+    "BertModel": (BertModel, BertConfig),
+}

@@ -14,8 +14,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from sdbatch.errors import UserError
-from sdbatch.weights.maps import KeyMap
+from sdbatch.weights.assign import Targets, assigned
+from sdbatch.weights.maps import KeyMap, Layout, Patch, same, unchanged
 
 
 def build(factory: Callable[[], nn.Layer], dtype: str) -> nn.Layer:
@@ -39,11 +39,13 @@ def build(factory: Callable[[], nn.Layer], dtype: str) -> nn.Layer:
 def fill(
     layer: nn.Layer,
     tensors: Iterable[tuple[str, np.ndarray]],
-    key_map: KeyMap,
+    layout: Layout,
+    to_layer: KeyMap = same,
     *,
     source: str,
+    patch: Patch = unchanged,
 ) -> None:
-    """Set every parameter of `layer` from `tensors`, each exactly once, on the current device.
+    """Set every weight of `layer`, each exactly once, on the current device.
 
     Weights of `nn.Linear` are [out, in] in PyTorch and [in, out] in Paddle: which tensors are
     transposed is decided by the type of the layer that owns the parameter, because square ones
@@ -51,45 +53,19 @@ def fill(
 
     Args:
         layer: made by `build`.
-        tensors: (source key, array) pairs, read lazily.
-        key_map: from source keys to parameter names.
-        source: how errors name the checkpoint part, usually a path.
-
-    Raises:
-        UserError: a key nobody uses, a parameter nobody sets, one set twice, or a wrong shape.
+        tensors, layout, to_layer, source, patch: as for `assign.assigned`, whose errors come from
+            here too.
     """
-    parameters = dict(layer.named_parameters())
-    transposed = _linear_weights(layer)
-    done: dict[str, str] = {}
-    for key, array in tensors:
-        for name, value in key_map(key, array):
-            if name not in parameters:
-                raise UserError(f"{source}: {key}: unexpected key, no such weight in this model")
-            if name in done:
-                raise UserError(f"{source}: {key} and {done[name]} are both the weight {name}")
-            _set(parameters[name], value, name in transposed, f"{source}: {key}")
-            done[name] = key
-    missing = sorted(parameters.keys() - done.keys())
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"{source}: missing key: {missing[0]}{more} not in the checkpoint")
+    targets = Targets.of(layer)
+    for assignment in assigned(targets, tensors, layout, to_layer, source=source, patch=patch):
+        array = assignment.array
+        if assignment.target in targets.in_out:
+            array = array.T
+        _set(targets.tensors[assignment.target], array)
 
 
-def _linear_weights(layer: nn.Layer) -> set[str]:
-    return {
-        f"{name}.weight".lstrip(".")
-        for name, sublayer in layer.named_sublayers(include_self=True)
-        if isinstance(sublayer, nn.Linear)
-    }
-
-
-def _set(parameter: paddle.Tensor, array: np.ndarray, transpose: bool, where: str) -> None:
-    expected = list(parameter.shape)[::-1] if transpose else list(parameter.shape)
-    if list(array.shape) != expected:
-        raise UserError(f"{where}: expected shape {expected}, found {list(array.shape)}")
-    tensor = _to_tensor(_rounded(array, parameter.dtype))
-    if transpose:
-        tensor = tensor.t().contiguous()
+def _set(parameter: paddle.Tensor, array: np.ndarray) -> None:
+    tensor = _to_tensor(np.ascontiguousarray(_rounded(array, parameter.dtype)))
     if tensor.dtype != parameter.dtype:
         tensor = tensor.astype(parameter.dtype)
     device = paddle.device.get_device()
@@ -103,16 +79,25 @@ def _rounded(array: np.ndarray, dtype: paddle.dtype) -> np.ndarray:
     if dtype == paddle.float16:
         return array.astype(np.float16, copy=False)
     if dtype == paddle.bfloat16:
-        bits = array.astype(np.float32).view(np.uint32)
-        bits += 0x7FFF + ((bits >> 16) & 1)  # to even where two are as near
-        bits &= 0xFFFF0000
-        return bits.view(np.float32)
+        return widened(bfloat16_bits(array))
     return array
+
+
+def bfloat16_bits(array: np.ndarray) -> np.ndarray:
+    """The nearest bfloat16 values, to even where two are as near, as their 16 bits."""
+    bits = array.astype(np.float32).view(np.uint32)
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return (bits >> 16).astype(np.uint16)
+
+
+def widened(bits: np.ndarray) -> np.ndarray:
+    """bfloat16 bits as the float32 values they stand for."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def _to_tensor(array: np.ndarray) -> paddle.Tensor:
     """A CPU tensor over the array's memory (Paddle 3) or a copy of it (Paddle 2.6)."""
-    if array.size == 0 or not array.flags.writeable:
+    if array.size == 0 or not array.flags.writeable or not array.flags.aligned:
         return paddle.to_tensor(array, place=paddle.CPUPlace())
     if paddle.__version__.startswith("2."):
         return paddle.utils.dlpack.from_dlpack(array.__dlpack__())

@@ -10,8 +10,8 @@ from sdbatch.models.config import UNetConfig, VAEConfig
 from sdbatch.models.text import text_network
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
-from sdbatch.weights import maps
 from sdbatch.weights.load import build, fill
+from sdbatch.weights.maps import diffusers, paddle_form, same
 from sdbatch.weights.safetensors import open_safetensors
 from tests.conftest import GOLDEN, relative_error
 
@@ -77,12 +77,12 @@ def test_layer_norms_of_bert_have_the_epsilon_of_the_config(pipelines):
         assert float(centred.std(unbiased=False)) == pytest.approx(1.0, abs=1e-3)
 
 
-def filled_from(record, part: str, factory, key_map, folder):
+def filled_from(record, part: str, factory, folder, layout, to_layer=same):
     """A network with the weights that are recorded, as a `.safetensors` file, under `part`."""
     path = folder / f"{part}.safetensors"
     path.write_bytes(record[part].tobytes())
     network = build(factory, "float32")
-    fill(network, open_safetensors(path).items(), key_map, source=str(path))
+    fill(network, open_safetensors(path).items(), layout, to_layer, source=str(path))
     return network
 
 
@@ -98,7 +98,7 @@ def tiny(request):
 @pytest.mark.parametrize("inputs", ["random", "flat"])
 def test_unets_built_as_sd2_and_sdxl_equal_pytorch(tiny, inputs, tmp_path):
     config = UNetConfig.from_dict(json.loads(str(tiny["unet_config"])))
-    unet = filled_from(tiny, "unet", lambda: UNet(config), maps.diffusers_unet, tmp_path)
+    unet = filled_from(tiny, "unet", lambda: UNet(config), tmp_path, diffusers.UNET)
     names = ("timesteps", "context", "pooled", "time_ids")
     more = {name: paddle.to_tensor(tiny[name]) for name in names if name in tiny}
     with paddle.no_grad():
@@ -111,7 +111,7 @@ def test_every_norm_of_a_vae_has_the_epsilon_of_pytorch(tmp_path):
     with np.load(GOLDEN / "tiny_vae.npz") as file:
         record = dict(file)
     config = VAEConfig.from_dict(json.loads(str(record["vae_config"])))
-    vae = filled_from(record, "vae", lambda: VAE(config), maps.diffusers_vae, tmp_path)
+    vae = filled_from(record, "vae", lambda: VAE(config), tmp_path, diffusers.VAE)
     with paddle.no_grad():
         mean, log_variance = vae.encode(paddle.to_tensor(record["pixels"]))
         decoded = vae.decode(paddle.to_tensor(record["latents"]))
@@ -124,7 +124,14 @@ def test_a_clip_encoder_with_erf_gelu_as_in_sd2_equals_transformers(tmp_path):
     with np.load(GOLDEN / "tiny_sd2.npz") as file:
         record = dict(file)
     config = json.loads(str(record["text_config"]))
-    network = filled_from(record, "text", lambda: text_network(config), maps.clip_text, tmp_path)
+    network = filled_from(
+        record,
+        "text",
+        lambda: text_network(config),
+        tmp_path,
+        diffusers.CLIP_TEXT,
+        paddle_form.clip_text,
+    )
     with paddle.no_grad():
         found = network(paddle.to_tensor(record["ids"]))[0].numpy()
     assert relative_error(found, record["states"]) < TOLERANCE

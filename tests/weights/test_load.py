@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from sdbatch.errors import UserError
 from sdbatch.models import layers
 from sdbatch.weights.load import build, fill
+from sdbatch.weights.maps import Layout
 from sdbatch.weights.safetensors import open_safetensors
 from tests.weights.handmade import bfloat16_file, rounded_to_bfloat16
 
@@ -48,20 +49,18 @@ def weights() -> dict[str, np.ndarray]:
     return {key: generator.standard_normal(s).astype(np.float32) for key, s in SHAPES.items()}
 
 
-def same(key, array):
-    """The map that changes nothing."""
-    return [(key, array)]
+AS_IS = Layout()
 
 
-def filled(weights, dtype="float32", key_map=same) -> nn.Layer:
+def filled(weights, dtype="float32", layout=AS_IS) -> nn.Layer:
     network = build(Network, dtype)
-    fill(network, weights.items(), key_map, source="folder/unet")
+    fill(network, weights.items(), layout, source="folder/unet")
     return network
 
 
-def refusal(weights, key_map=same) -> str:
+def refusal(weights, layout=AS_IS) -> str:
     with pytest.raises(UserError) as caught:
-        filled(weights, key_map=key_map)
+        filled(weights, layout=layout)
     line = str(caught.value)
     assert len(line.splitlines()) == 1
     assert line.startswith("folder/unet: ")
@@ -103,7 +102,7 @@ class TestFill:
     def test_a_bare_linear_layer_is_transposed_too(self, weights):
         layer = build(lambda: nn.Linear(4, 4), "float32")
         names = {"weight": weights["square.weight"], "bias": weights["square.bias"]}
-        fill(layer, names.items(), same, source="x")
+        fill(layer, names.items(), AS_IS, source="x")
         assert np.array_equal(layer.weight.numpy(), weights["square.weight"].T)
 
     def test_a_filled_layer_computes_what_pytorch_would(self, weights):
@@ -129,7 +128,7 @@ class TestFill:
     def test_casts_to_bfloat16_by_rounding_to_the_nearest_even(self):
         values = np.array([1.0, 1.00390625, 1.01171875, 1.005, -1.003, np.inf], np.float32)
         layer = build(lambda: nn.LayerNorm(6), "bfloat16")
-        fill(layer, {"weight": values, "bias": values}.items(), same, source="x")
+        fill(layer, {"weight": values, "bias": values}.items(), AS_IS, source="x")
         assert layer.weight.dtype == paddle.bfloat16
         found = layer.weight.astype("float32").numpy().tolist()
         assert found == [1.0, 1.0, 1.015625, 1.0078125, -1.0, np.inf]
@@ -140,7 +139,7 @@ class TestFill:
         weights = {key: array.astype(dtype) for key, array in weights.items()}
         save_file(weights, path)
         network = build(Network, "float32")
-        fill(network, open_safetensors(path).items(), same, source=str(path))
+        fill(network, open_safetensors(path).items(), AS_IS, source=str(path))
         path.unlink()
         gc.collect()
         junk = [np.full(1000, np.nan) for _ in range(1000)]  # takes memory that was set free
@@ -151,7 +150,7 @@ class TestFill:
         path = tmp_path / "x.safetensors"
         path.write_bytes(bfloat16_file(weights))
         network = build(Network, "float32")
-        fill(network, open_safetensors(path).items(), same, source=str(path))
+        fill(network, open_safetensors(path).items(), AS_IS, source=str(path))
         assert_holds(network, {k: rounded_to_bfloat16(a) for k, a in weights.items()})
 
     def test_a_layer_filled_from_a_file_never_writes_to_it(self, weights, tmp_path):
@@ -159,7 +158,7 @@ class TestFill:
         save_file(weights, path)
         before = path.read_bytes()
         network = build(Network, "float32")
-        fill(network, open_safetensors(path).items(), same, source=str(path))
+        fill(network, open_safetensors(path).items(), AS_IS, source=str(path))
         with paddle.no_grad():
             for parameter in network.parameters():
                 parameter.set_value(paddle.zeros_like(parameter))
@@ -181,7 +180,7 @@ class TestRefuses:
 
     def test_a_weight_that_is_set_twice(self, weights):
         twice = {**weights, "old.norm.bias": weights["norm.bias"]}
-        line = refusal(twice, lambda key, array: [(key.removeprefix("old."), array)])
+        line = refusal(twice, Layout(lambda key, array: [(key.removeprefix("old."), array)]))
         assert line == "old.norm.bias and norm.bias are both the weight norm.bias"
 
     @pytest.mark.parametrize(
