@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from paddle import nn
 from paddlenlp.utils.log import logger
@@ -19,9 +19,10 @@ from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
 from sdbatch.pipeline import Pipeline
 from sdbatch.samplers import SOLVERS, NoiseSchedule
-from sdbatch.weights import maps
+from sdbatch.weights.additions import NOTHING, Additions
 from sdbatch.weights.checkpoint import Checkpoint, Component
 from sdbatch.weights.load import build, fill
+from sdbatch.weights.maps import KeyMap, Patch, paddle_form, same, unchanged
 from sdbatch.weights.tokenizer import open_tokenizer
 
 logger.set_level("WARNING")
@@ -29,43 +30,103 @@ logger.set_level("WARNING")
 # takes longer than all the rest of loading.
 gc.freeze()
 
-_TEXT_MAPS = {"CLIPTextModel": maps.clip_text, "BertModel": maps.bert}
-
 
 def load_pipeline(
-    checkpoint: Checkpoint, schedule: NoiseSchedule, solver: str, device: Device
+    checkpoint: Checkpoint,
+    schedule: NoiseSchedule,
+    solver: str,
+    device: Device,
+    additions: Additions = NOTHING,
 ) -> Pipeline:
     """Build the networks on the device and fill them, strictly.
+
+    Args:
+        checkpoint: opened from any source.
+        schedule, solver: how latents are sampled.
+        device: where, and in which precision.
+        additions: LoRAs to be merged, new tokens.
 
     Raises:
         UserError: a config or a weight that does not fit, by file and key.
     """
     _refuse_misfits(checkpoint)
+    # Where the checkpoint says that half precision overflows, the autoencoder is in float32.
+    upcast = device.dtype == "float16" and _vae_config(checkpoint.vae).force_upcast
     return Pipeline(
-        text_encoder=_load_text_encoder(checkpoint, device.dtype),
-        unet=load_unet(checkpoint.unet, device.dtype),
-        vae=load_vae(checkpoint.vae, device.dtype),
+        text_encoder=_load_text_encoder(checkpoint, additions, device.dtype),
+        unet=unet_network(checkpoint.unet, additions).load(device.dtype),
+        vae=vae_network(checkpoint.vae).load("float32" if upcast else device.dtype),
         schedule=schedule,
         solver=SOLVERS[solver],
     )
 
 
-def load_unet(component: Component, dtype: str) -> UNet:
+@dataclass(frozen=True)
+class Network:
+    """One network of a checkpoint: how its layer is made, and how its weights are named there."""
+
+    component: Component
+    factory: Callable[[], nn.Layer]
+    to_layer: KeyMap = same
+    patch: Patch = unchanged
+
+    def load(self, dtype: str) -> nn.Layer:
+        """Build the layer on the current device and fill it.
+
+        Raises:
+            UserError: a weight is missing, unexpected or of a wrong shape.
+        """
+        layer, component = build(self.factory, dtype), self.component
+        fill(
+            layer,
+            component.tensors(),
+            component.layout,
+            self.to_layer,
+            source=str(component.source),
+            patch=self.patch,
+        )
+        return layer
+
+
+def unet_network(component: Component, additions: Additions = NOTHING) -> Network:
     """The denoising network of a checkpoint."""
-    return _filled(UNet, _unet_config(component), component, maps.diffusers_unet, dtype)
+    config = _unet_config(component)
+    patch = additions.patch(
+        component.name, component.diffusers_shapes(), config.layers_per_block[0]
+    )
+    return Network(component, lambda: UNet(config), patch=patch)
 
 
-def load_vae(component: Component, dtype: str) -> VAE:
-    """The autoencoder; in float32 where the checkpoint says that half precision overflows."""
+def vae_network(component: Component) -> Network:
+    """The autoencoder."""
     config = _vae_config(component)
-    dtype = "float32" if config.force_upcast and dtype == "float16" else dtype
-    return _filled(VAE, config, component, maps.diffusers_vae, dtype)
+    return Network(component, lambda: VAE(config))
+
+
+def text_network_of(component: Component, additions: Additions = NOTHING) -> Network:
+    """A text encoder."""
+    with _naming(component.config_path):
+        kind = encoder_kind(component.config)
+    names = paddle_form.bert if kind == "BertModel" else paddle_form.clip_text
+    config = additions.text_config(component.config)
+    patch = additions.patch(component.name, component.diffusers_shapes(), layers_per_block=2)
+    return Network(component, lambda: text_network(config), names, patch)
+
+
+def networks(checkpoint: Checkpoint) -> list[Network]:
+    """All networks of a checkpoint, not yet built.
+
+    Raises:
+        UserError: a config asks for what these layers do not implement.
+    """
+    texts = map(text_network_of, checkpoint.text_encoders)
+    return [unet_network(checkpoint.unet), vae_network(checkpoint.vae), *texts]
 
 
 def _refuse_misfits(checkpoint: Checkpoint) -> None:
     """Networks that are sound each, but that the pipeline cannot connect."""
     unet, vae = _unet_config(checkpoint.unet), _vae_config(checkpoint.vae)
-    path = checkpoint.unet.folder / "config.json"
+    path = checkpoint.unet.config_path
     if unet.addition_time_embed_dim is not None:
         raise UserError(
             f"{path}: addition_embed_type='text_time': checkpoints with added embeddings (SDXL) "
@@ -77,8 +138,9 @@ def _refuse_misfits(checkpoint: Checkpoint) -> None:
             f"{vae.latent_channels}, the VAE's latent_channels (inpainting and the like are not "
             "supported)"
         )
-    with _naming(checkpoint.text_encoder.folder / "config.json"):
-        width = integer(checkpoint.text_encoder.config, "hidden_size")
+    encoder = checkpoint.text_encoders[0]
+    with _naming(encoder.config_path):
+        width = integer(encoder.config, "hidden_size")
     if any(size != width for size in unet.cross_attention_dim):
         raise UserError(
             f"{path}: cross_attention_dim={unet.cross_attention_dim[0]}: expected {width}, the "
@@ -87,35 +149,23 @@ def _refuse_misfits(checkpoint: Checkpoint) -> None:
 
 
 def _unet_config(component: Component) -> UNetConfig:
-    with _naming(component.folder / "config.json"):
+    with _naming(component.config_path):
         return UNetConfig.from_dict(component.config)
 
 
 def _vae_config(component: Component) -> VAEConfig:
-    with _naming(component.folder / "config.json"):
+    with _naming(component.config_path):
         return VAEConfig.from_dict(component.config)
 
 
-def _load_text_encoder(checkpoint: Checkpoint, dtype: str) -> TextEncoder:
-    component = checkpoint.text_encoder
-    with _naming(component.folder / "config.json"):
+def _load_text_encoder(checkpoint: Checkpoint, additions: Additions, dtype: str) -> TextEncoder:
+    (component,), (tokenizer,) = checkpoint.text_encoders, checkpoint.tokenizers
+    with _naming(component.config_path):
         kind = encoder_kind(component.config)
         positions = integer(component.config, "max_position_embeddings")
-    tokenize = open_tokenizer(checkpoint.tokenizer_folder, kind, positions)
-    network = _filled(text_network, component.config, component, _TEXT_MAPS[kind], dtype)
-    return TextEncoder(tokenize, network)
-
-
-def _filled(
-    factory: Callable[[Any], nn.Layer],
-    config: Any,
-    component: Component,
-    key_map: maps.KeyMap,
-    dtype: str,
-) -> nn.Layer:
-    layer = build(lambda: factory(config), dtype)
-    fill(layer, component.tensors(), key_map, source=str(component.folder))
-    return layer
+        words = integer(component.config, "vocab_size")
+    tokenize = open_tokenizer(tokenizer, kind, positions, additions.embeddings, words)
+    return TextEncoder(tokenize, text_network_of(component, additions).load(dtype))
 
 
 @contextlib.contextmanager

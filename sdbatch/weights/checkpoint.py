@@ -1,8 +1,7 @@
-"""A diffusers folder on disk: its parts, configs, weight files and digest.
+"""A checkpoint, whatever it was stored as: its networks, configs, tokenizers and digests.
 
-    model_index.json  unet/  vae/  text_encoder/  tokenizer/  scheduler/
-
-Opening checks that the folder is whole; no tensor is read. Imports no Paddle.
+`folder` and `single_file` open the kinds of sources; `source` chooses between them. Imports no
+Paddle, and opening reads no tensor.
 """
 
 from __future__ import annotations
@@ -18,99 +17,170 @@ from typing import Any
 import numpy as np
 
 from sdbatch.errors import UserError
-from sdbatch.weights.safetensors import open_safetensors
-from sdbatch.weights.tensor_file import TensorFile
+from sdbatch.weights.maps import Layout
+from sdbatch.weights.tensor_file import DTYPES, TensorFile
 
-_WEIGHTS = {
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-    "text_encoder": "model",
-}
+
+@dataclass(frozen=True)
+class Place:
+    """Where one tensor is: its file, and its key there."""
+
+    file: TensorFile
+    key: str
+
+    @property
+    def dtype(self) -> str:
+        """As stored, a key of `tensor_file.DTYPES`."""
+        return self.file.tensors[self.key].dtype
 
 
 @dataclass(frozen=True)
 class Component:
-    """One network of a checkpoint: its config and the files that hold its tensors."""
+    """One network of a checkpoint.
+
+    Attributes:
+        name: unet, vae, text_encoder or text_encoder_2.
+        source: the folder or file, for errors.
+        config: of the network, as diffusers and transformers write it.
+        config_path: where that was read.
+        places: its tensors by the names that `layout` knows.
+        layout: how the source names and orders them.
+    """
 
     name: str
-    folder: Path
+    source: Path
     config: Mapping[str, Any]
-    files: tuple[TensorFile, ...]
+    config_path: Path
+    places: Mapping[str, Place]
+    layout: Layout
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the tensors."""
+        return sorted({place.file.path for place in self.places.values()})
 
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
-        """All (key, array) pairs, memory-mapped, file by file."""
-        for file in self.files:
-            yield from file.items()
+        """All (name, array) pairs, memory-mapped, in the order they lie in."""
+
+        def position(name: str) -> tuple[str, int]:
+            place = self.places[name]
+            return str(place.file.path), place.file.tensors[place.key].start
+
+        for name in sorted(self.places, key=position):
+            place = self.places[name]
+            yield name, place.file.read(place.key)
+
+    def stand_ins(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, array) pairs of the right shapes and dtypes that take no memory."""
+        for name, place in self.places.items():
+            yield name, np.broadcast_to(np.zeros((), DTYPES[place.dtype]), self.shape(name))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape as stored."""
+        place = self.places[name]
+        return place.file.tensors[place.key].shape
+
+    def diffusers_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all weights by diffusers' names."""
+        return {
+            name: array.shape
+            for key, stand_in in self.stand_ins()
+            if not self.layout.why_dropped(key)
+            for name, array in self.layout.rename(key, stand_in)
+        }
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """A tokenizer's vocabulary and settings: file name -> where it lies.
+
+    `folder` is where a user would look for them.
+    """
+
+    folder: Path
+    files: Mapping[str, Path]
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> TokenizerFiles:
+        """Every file of a tokenizer's folder.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        if not folder.is_dir():
+            raise UserError(f"{folder}: missing; expected the tokenizer's vocabulary")
+        files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+        return cls(folder, files)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A tensor of the source that no network has a use for, and why."""
+
+    key: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened diffusers folder."""
+    """An opened checkpoint.
 
-    folder: Path
+    Attributes:
+        path: the folder or file that was named.
+        family: sd1, sd2 or sdxl.
+        evidence: what the family and the prediction type were told by, one line each.
+        unet, vae, text_encoders: its networks; SDXL has two text encoders.
+        tokenizers: one for each text encoder.
+        scheduler: config of the noise schedule, with its prediction type.
+        scheduler_path: where that was read.
+        dropped: tensors that belong to no network.
+        variant: what of `path` was taken, where it holds several sets of weights.
+    """
+
+    path: Path
+    family: str
+    evidence: tuple[str, ...]
     unet: Component
     vae: Component
-    text_encoder: Component
+    text_encoders: tuple[Component, ...]
+    tokenizers: tuple[TokenizerFiles, ...]
     scheduler: Mapping[str, Any]
+    scheduler_path: Path
+    dropped: tuple[Dropped, ...] = ()
+    variant: str = ""
 
     @property
     def name(self) -> str:
-        """The folder's own name, for metadata."""
-        return self.folder.resolve().name
+        """The folder's or file's own name without a suffix, for metadata."""
+        path = self.path.resolve()
+        return path.stem if path.is_file() else path.name
 
     @property
-    def scheduler_path(self) -> Path:
-        """The scheduler's config file."""
-        return self.folder / "scheduler" / "scheduler_config.json"
-
-    @property
-    def tokenizer_folder(self) -> Path:
-        """Where the vocabulary lies."""
-        return self.folder / "tokenizer"
+    def components(self) -> tuple[Component, ...]:
+        """All networks."""
+        return (self.unet, self.vae, *self.text_encoders)
 
     @cached_property
     def weights_sha256(self) -> str:
         """Digest over the weight files' contents, whatever the files are called."""
-        digest = hashlib.sha256()
-        for component in (self.unet, self.vae, self.text_encoder):
-            for content in sorted(file_sha256(file.path) for file in component.files):
+        contents = {path: file_sha256(path) for c in self.components for path in c.files}
+        digest = hashlib.sha256(self.variant.encode())
+        for component in self.components:
+            for content in sorted(contents[path] for path in component.files):
                 digest.update(f"{component.name}:{content}\n".encode())
         return digest.hexdigest()
 
     @cached_property
     def config_sha256(self) -> str:
-        """Digest over everything else that shapes a picture: configs and vocabulary."""
+        """Digest over everything else that shapes a picture: configs and vocabularies."""
         digest = hashlib.sha256()
-        configs = {c.name: c.config for c in (self.unet, self.vae, self.text_encoder)}
+        configs = {component.name: component.config for component in self.components}
         configs["scheduler"] = self.scheduler
         digest.update(json.dumps(configs, sort_keys=True).encode())
-        for path in sorted(self.tokenizer_folder.iterdir()):
-            if path.is_file():
-                digest.update(f"\n{path.name}:{file_sha256(path)}".encode())
+        for tokenizer in self.tokenizers:
+            for name, path in sorted(tokenizer.files.items()):
+                digest.update(f"\n{name}:{file_sha256(path)}".encode())
         return digest.hexdigest()
-
-
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Check that `folder` is a diffusers checkpoint and read its configs and weight headers.
-
-    Raises:
-        UserError: naming the file that is missing, malformed or truncated.
-    """
-    if not folder.is_dir():
-        raise UserError(f"model.path: {folder}: no such folder; expected a diffusers checkpoint")
-    if not (folder / "model_index.json").is_file():
-        raise UserError(
-            f"model.path: {folder}: not a diffusers checkpoint: it has no model_index.json"
-        )
-    if not (folder / "tokenizer").is_dir():
-        raise UserError(f"{folder / 'tokenizer'}: missing; expected the tokenizer's vocabulary")
-    return Checkpoint(
-        folder=folder,
-        unet=_open_component(folder, "unet"),
-        vae=_open_component(folder, "vae"),
-        text_encoder=_open_component(folder, "text_encoder"),
-        scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
-    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -137,25 +207,3 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(1 << 22):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _open_component(root: Path, name: str) -> Component:
-    folder = root / name
-    config = read_json(folder / "config.json")
-    return Component(name, folder, config, _open_weights(folder, _WEIGHTS[name]))
-
-
-def _open_weights(folder: Path, stem: str) -> tuple[TensorFile, ...]:
-    """`stem.safetensors`, or the shards that `stem.safetensors.index.json` lists."""
-    single = folder / f"{stem}.safetensors"
-    index = folder / f"{stem}.safetensors.index.json"
-    if single.is_file() or not index.is_file():
-        if not single.is_file():
-            found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
-            raise UserError(f"{single}: missing; the folder holds {found}")
-        return (open_safetensors(single),)
-    listed = read_json(index).get("weight_map")
-    names = listed.values() if isinstance(listed, dict) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{index}: expected a weight_map from keys to file names")
-    return tuple(open_safetensors(folder / shard) for shard in sorted(set(names)))

@@ -2,51 +2,62 @@
 
 from __future__ import annotations
 
+import tempfile
 import unicodedata
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from paddlenlp.transformers import BertTokenizer, CLIPTokenizer
 
-from sdbatch.errors import UserError
 from sdbatch.models.text import Tokenize
-from sdbatch.weights.checkpoint import read_json
+from sdbatch.weights.checkpoint import TokenizerFiles, read_json
+from sdbatch.weights.embeddings import Embedding, extend_tokenizer
+from sdbatch.weights.vocabulary import write_vocabulary
 
-_FILES = {"CLIPTextModel": ("vocab.json", "merges.txt"), "BertModel": ("vocab.txt",)}
 
-
-def open_tokenizer(folder: Path, kind: str, max_positions: int) -> Tokenize:
+def open_tokenizer(
+    given: TokenizerFiles,
+    kind: str,
+    max_positions: int,
+    embeddings: Sequence[Embedding] = (),
+    vocab_size: int = 0,
+) -> Tokenize:
     """The tokenizer that belongs to a text encoder of `kind`.
 
     Texts are padded and cut to the tokenizer's `model_max_length` (at most `max_positions`, the
     rows of the encoder's position table).
 
+    Args:
+        given: its files.
+        kind: the text encoder's architecture.
+        max_positions: of the text encoder.
+        embeddings: new tokens, which follow the vocabulary in this order.
+        vocab_size: of the text encoder, for new tokens.
+
     Raises:
-        UserError: a vocabulary file is missing.
+        UserError: a vocabulary file is missing, or a token cannot be added.
     """
-    files = [folder / name for name in _FILES[kind]]
-    for path in files:
-        if not path.is_file():
-            raise UserError(f"{path}: missing; expected the vocabulary of a {kind}")
     # Where the two differ transformers follows the second: SD 2.x pads with "!", which only
     # special_tokens_map.json says.
-    raw = _settings(folder / "tokenizer_config.json")
-    raw |= _settings(folder / "special_tokens_map.json")
+    raw = _settings(given.files.get("tokenizer_config.json"))
+    raw |= _settings(given.files.get("special_tokens_map.json"))
     length = min(int(raw.get("model_max_length", max_positions)), max_positions)
-    if kind == "CLIPTextModel":
-        tokenizer = CLIPTokenizer(
-            *map(str, files), **{k: _token(raw[k]) for k in _SPECIAL if k in raw}
-        )
+    with tempfile.TemporaryDirectory() as folder:  # PaddleNLP reads files, and only now
+        files = [str(path) for path in write_vocabulary(given, kind, Path(folder))]
+        if kind == "BertModel":
+            names = ("do_lower_case", "tokenize_chinese_chars", "strip_accents")
+            tokenizer = BertTokenizer(*files, **{k: raw[k] for k in names if k in raw})
+        else:
+            tokenizer = CLIPTokenizer(*files, **{k: _token(raw[k]) for k in _SPECIAL if k in raw})
+    if kind != "BertModel":
         # A prompt's own "!" is the padding token too where that is "!", as in transformers.
-        tokenizer.add_special_tokens({"pad_token": tokenizer.pad_token})
+        tokens = ("bos_token", "eos_token", "pad_token")
+        tokenizer.add_special_tokens({name: getattr(tokenizer, name) for name in tokens})
         # Left alone, PaddleNLP puts spaces around Chinese characters unless ftfy is installed.
         # transformers only composes them (NFC), and its ids are the ones that models know.
-        tokenizer.fix_text = partial(unicodedata.normalize, "NFC")
-    else:
-        names = ("do_lower_case", "tokenize_chinese_chars", "strip_accents")
-        tokenizer = BertTokenizer(str(files[0]), **{k: raw[k] for k in names if k in raw})
+        tokenizer.fix_text = _composed
+        extend_tokenizer(tokenizer, embeddings, vocab_size)
 
     def tokenize(texts: Sequence[str]) -> list[list[int]]:
         encoded = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length)
@@ -55,8 +66,13 @@ def open_tokenizer(folder: Path, kind: str, max_positions: int) -> Tokenize:
     return tokenize
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _composed(text: str) -> str:
+    """In NFC and small letters, each by itself: Python alone would end Greek words in another s."""
+    return "".join(map(str.lower, unicodedata.normalize("NFC", text)))
+
+
+def _settings(path: Path | None) -> dict[str, Any]:
+    return {} if path is None else read_json(path)
 
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
