@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, Node, OmegaConf
@@ -68,11 +68,51 @@ class PromptsConfig:
     limit: int | None = None
 
 
+class FamilyName(Enum):
+    """What a checkpoint can be."""
+
+    sd1 = "sd1"
+    sd2 = "sd2"
+    sdxl = "sdxl"
+
+
+class PredictionName(Enum):
+    """What a UNet can have been trained to predict."""
+
+    epsilon = "epsilon"
+    v_prediction = "v_prediction"
+    sample = "sample"
+
+
 @dataclass
-class ModelConfig:
-    """The checkpoint: a diffusers folder."""
+class LoraConfig:
+    """A LoRA to be merged into the networks; `weight` 1 is its full strength."""
 
     path: str = MISSING
+    weight: float = 1.0
+
+
+@dataclass
+class EmbeddingConfig:
+    """A textual inversion; `token` is the word for it in prompts (null: as the file says)."""
+
+    path: str = MISSING
+    token: str | None = None
+
+
+@dataclass
+class ModelConfig:
+    """The checkpoint: a folder or a single file; what its files do not say; what is added to it."""
+
+    path: str = MISSING
+    family: FamilyName | None = None
+    prediction: PredictionName | None = None
+    ema: bool = False
+    variant: str | None = None
+    vae: str | None = None
+    base: str | None = None
+    loras: list[LoraConfig] = field(default_factory=list)
+    embeddings: list[EmbeddingConfig] = field(default_factory=list)
 
 
 @dataclass
@@ -244,13 +284,31 @@ def groups() -> list[str]:
     return [item.name for item in fields(Config) if is_dataclass(hints[item.name])]
 
 
+def list_prefix(schema: str | None) -> str:
+    """Where entries of a list have this schema, e.g. `model.loras[].`; empty if nowhere.
+
+    OmegaConf knows such an entry's key by its last part only.
+    """
+    hints = get_type_hints(ModelConfig)
+    for name, kind in hints.items():
+        if any(getattr(entry, "__name__", None) == schema for entry in get_args(kind)):
+            return f"model.{name}[]."
+    return ""
+
+
 def _known_keys(schema: type = Config, prefix: str = "") -> list[str]:
-    """Every key of the schema that holds a value, dotted."""
+    """Every key of the schema that holds a value, dotted; entries of lists after `[]`."""
     hints = get_type_hints(schema)
     keys = []
     for item in fields(schema):
         name, kind = prefix + item.name, hints[item.name]
-        keys.extend(_known_keys(kind, f"{name}.") if is_dataclass(kind) else [name])
+        if is_dataclass(kind):
+            keys.extend(_known_keys(kind, f"{name}."))
+            continue
+        keys.append(name)
+        for entry in get_args(kind):
+            if is_dataclass(entry):
+                keys.extend(_known_keys(entry, f"{name}[]."))
     return keys
 
 

@@ -6,7 +6,7 @@ import re
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
-from sdbatch.config import groups, unknown_key
+from sdbatch.config import groups, list_prefix, unknown_key
 from sdbatch.errors import one_line
 
 
@@ -26,10 +26,16 @@ def explain(error: Exception) -> str:
     message, _, details = text.partition("\n")
     found = re.search(r"full_key: (\S+)", details)
     key = found[1] if found else None
-    if unknown := re.match(r"Key '(.+)' (is not in struct|not in )", message):
-        return one_line(f"{file}{unknown_key(key or unknown[1])}")
+    if unknown := re.match(r"Key '(.+)' (?:is not in struct|not in '(\w+)')", message):
+        return one_line(f"{file}{unknown_key(list_prefix(unknown[2]) + (key or unknown[1]))}")
     if key and re.fullmatch(r"field '.+' is not Optional", message):
         return f"{file}{key}: expected a value, found null"
+    if key and "has missing mandatory value" in message:
+        return f"{file}{key}: required, but not given"
+    if wrong := re.match(
+        r"Invalid type assigned: .+ is not a subclass of \w+\. value: (.*)", message
+    ):
+        return one_line(f"{file}{key}: expected {{path: FILE, ...}}, found {wrong[1]}")
     if key:
         return one_line(f"{file}{key}: {message}")
     return one_line(file + re.sub(r"See https://hydra.cc\S* for details", "", text))

@@ -29,8 +29,11 @@ NUMERICS_VERSION = 1
 class Settings:
     """Everything that decides the pixels of a whole dataset. Rows may override some of it."""
 
+    family: str
     weights_sha256: str
     model_config_sha256: str
+    loras: str
+    embeddings: str
     scheduler: str
     steps: int
     guidance_scale: float

@@ -53,7 +53,7 @@ def pipelines():
     from sdbatch.engine.device import choose_device
     from sdbatch.engine.load import load_pipeline
     from sdbatch.samplers import SOLVERS, NoiseSchedule
-    from sdbatch.weights.checkpoint import open_checkpoint
+    from sdbatch.weights.source import open_checkpoint
 
     loaded = {}
 
@@ -97,3 +97,21 @@ def sdbatch(tmp_path):
         )
 
     return call
+
+
+@pytest.fixture
+def refused(sdbatch, tmp_path):
+    """Run the command, check the contract of a refusal, return its one line."""
+
+    def run(*arguments: str) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        result = sdbatch(*arguments)
+        assert result.returncode == 1, result.stderr
+        assert result.stdout == ""
+        lines = result.stderr.strip().splitlines()
+        assert len(lines) == 1, result.stderr
+        assert lines[0].startswith("sdbatch: error: ")
+        assert sorted(tmp_path.rglob("*")) == before
+        return lines[0]
+
+    return run

@@ -34,8 +34,11 @@ def a_row(**changes: Any) -> PromptRow:
 
 def some_settings(**changes: Any) -> Settings:
     values = {
+        "family": "sd1",
         "weights_sha256": "a" * 64,
         "model_config_sha256": "b" * 64,
+        "loras": "",
+        "embeddings": "",
         "scheduler": "ddim",
         "steps": 20,
         "guidance_scale": 7.5,
@@ -88,6 +91,7 @@ def metadata_row(image_id: str, **changes: Any) -> dict[str, Any]:
         "width": 96,
         "height": 64,
         "model": "demo",
+        "family": "sd1",
         "weights_sha256": "a" * 64,
         "scheduler": "ddim",
         "steps": 20,

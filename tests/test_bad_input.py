@@ -13,24 +13,6 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
-def refused(sdbatch, tmp_path):
-    """Run the command, check the contract of a refusal, return its one line."""
-
-    def run(*arguments: str) -> str:
-        before = sorted(tmp_path.rglob("*"))
-        result = sdbatch(*arguments)
-        assert result.returncode == 1, result.stderr
-        assert result.stdout == ""
-        lines = result.stderr.strip().splitlines()
-        assert len(lines) == 1, result.stderr
-        assert lines[0].startswith("sdbatch: error: ")
-        assert sorted(tmp_path.rglob("*")) == before
-        return lines[0]
-
-    return run
-
-
-@pytest.fixture
 def checkpoint(tmp_path):
     """A copy of the demo checkpoint, to be damaged."""
     return shutil.copytree(ASSETS / "demo", tmp_path / "checkpoint")
@@ -92,7 +74,7 @@ def test_a_column_named_as_ours(refused, write_table):
 def test_a_folder_that_is_not_a_checkpoint(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty: not a diffusers checkpoint" in refused("model.path=empty")
-    assert "nowhere: no such folder" in refused("model.path=nowhere")
+    assert "nowhere: no such file or folder" in refused("model.path=nowhere")
 
 
 def test_a_truncated_safetensors_file(refused, checkpoint):

@@ -196,7 +196,7 @@ class TestRefuses:
         job(override)
 
     @pytest.mark.parametrize(
-        ("choice", "key"), [("model=folder", "model.path"), ("prompts=file", "prompts.path")]
+        ("choice", "key"), [("model=file", "model.path"), ("prompts=file", "prompts.path")]
     )
     def test_a_choice_whose_path_is_not_given(self, choice, key):
         assert refusal(choice) == f"{key}: required, but not given; add {key}=..."

@@ -31,6 +31,11 @@ pytestmark = pytest.mark.usefixtures(folder.__name__)
             "prompts.pth: no such key; did you mean prompts.path? expected one of path, limit",
         ),
         ("hydra.nothing=1", "hydra.nothing: no such key"),
+        (
+            "model.loras=[{path: a, weigh: 1}]",
+            "model.loras[].weigh: no such key; did you mean model.loras[].weight? "
+            "expected one of path, weight",
+        ),
     ],
 )
 def test_a_key_that_is_not_there(override, line):
@@ -44,8 +49,8 @@ def test_a_key_that_is_not_there(override, line):
             "scheduler=euler",
             "scheduler=euler: no such choice; expected one of checkpoint, ddim, ddpm, plms",
         ),
-        ("model=sd15", "model=sd15: no such choice; expected one of demo, demo_zh, folder"),
-        ("model=", "model=: no such choice; expected one of demo, demo_zh, folder"),
+        ("model=sd15", "model=sd15: no such choice; expected one of demo, demo_zh, file"),
+        ("model=", "model=: no such choice; expected one of demo, demo_zh, file"),
         (
             "precision=int8",
             "precision=int8: no such choice; expected one of auto, bf16, fp16, fp32",
@@ -98,6 +103,9 @@ def test_a_choice_that_is_not_there(override, line):
         ),
         ("prompts.path={a:1}", "prompts.path: Cannot convert 'dict' to string: '{'a': 1}'"),
         ("output.dir=${nowhere}", "output.dir: Interpolation key 'nowhere' not found"),
+        ("model.loras=[a]", "model.loras[0]: expected {path: FILE, ...}, found a"),
+        ("model.embeddings=[{token: a}]", "model.embeddings[0].path: required, but not given"),
+        ("model.family=sd3", "model.family: Invalid value 'sd3', expected one of [sd1, sd2, sdxl]"),
     ],
 )
 def test_a_value_of_another_type(override, line):

@@ -60,6 +60,8 @@ def run(config: Config, composed: DictConfig, overrides: Sequence[str]) -> Outco
         job.plan.rows, job.plan.images, job.plan.shards, len(todo),
         job.device.name, job.device.precision,
     )  # fmt: skip
+    for line in job.checkpoint.evidence:
+        log.info("%s", line)
     if config.output.shard_size != job.plan.shard_size:
         log.info("output.shard_size stays %d, as this dataset began", job.plan.shard_size)
     if pipeline is not None:
@@ -74,7 +76,8 @@ def run(config: Config, composed: DictConfig, overrides: Sequence[str]) -> Outco
 def _load(job: Job) -> Pipeline:
     from sdbatch.engine.load import load_pipeline  # imports Paddle and PaddleNLP
 
-    return load_pipeline(job.checkpoint, job.schedule, job.plan.settings.scheduler, job.device)
+    solver = job.plan.settings.scheduler
+    return load_pipeline(job.checkpoint, job.schedule, solver, job.device, job.additions)
 
 
 def _work(job: Job, pipeline: Pipeline, store: ShardStore, todo: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sdbatch.config import Config, SolverName
+from sdbatch.config import Config, ModelConfig, SolverName
 from sdbatch.dataset.schema import check_carried, dataset_schema
 from sdbatch.engine.device import Device, choose_device, prepare_process
 from sdbatch.errors import UserError
@@ -19,7 +19,12 @@ from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
 from sdbatch.plan import Plan, Settings, matching_plan, read_run
 from sdbatch.prompts import PromptDefaults, PromptTable
 from sdbatch.samplers.schedule import NoiseSchedule, UnsupportedSchedule
-from sdbatch.weights.checkpoint import Checkpoint, open_checkpoint
+from sdbatch.weights.additions import Additions
+from sdbatch.weights.checkpoint import Checkpoint
+from sdbatch.weights.embeddings import open_embedding
+from sdbatch.weights.lora import open_lora
+from sdbatch.weights.options import SourceOptions
+from sdbatch.weights.source import open_checkpoint
 
 _SOLVER_OF_CLASS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "PNDMScheduler": "plms"}
 
@@ -31,6 +36,7 @@ class Job:
     folder: Path
     table: PromptTable
     checkpoint: Checkpoint
+    additions: Additions
     schedule: NoiseSchedule
     plan: Plan
     schema: pa.Schema
@@ -49,7 +55,9 @@ def prepare(config: Config) -> Job:
     """
     table = PromptTable(Path(config.prompts.path), config.prompts.limit)
     check_carried(table.path, table.carried)
-    checkpoint = open_checkpoint(Path(config.model.path))
+    checkpoint = open_checkpoint(Path(config.model.path), _source_options(config.model))
+    additions = _additions(config.model, checkpoint)
+    loras, embeddings = additions.digests()
     solver = _choose_solver(config.scheduler.solver, checkpoint)
     schedule = _read_schedule(checkpoint)
     prepare_process()
@@ -64,8 +72,11 @@ def prepare(config: Config) -> Job:
     summary = table.check(defaults, multiple)
     _check_steps(schedule, summary.steps, checkpoint)
     settings = Settings(
+        family=checkpoint.family,
         weights_sha256=checkpoint.weights_sha256,
         model_config_sha256=checkpoint.config_sha256,
+        loras=loras,
+        embeddings=embeddings,
         scheduler=solver,
         steps=config.steps,
         guidance_scale=config.guidance_scale,
@@ -84,6 +95,7 @@ def prepare(config: Config) -> Job:
         folder=folder,
         table=table,
         checkpoint=checkpoint,
+        additions=additions,
         schedule=schedule,
         plan=_continue_existing(folder, plan),
         schema=dataset_schema(
@@ -103,6 +115,26 @@ def prepare(config: Config) -> Job:
         png_compression=config.output.png_compression,
         grace_s=config.grace_s,
     )
+
+
+def _source_options(model: ModelConfig) -> SourceOptions:
+    return SourceOptions(
+        family=model.family and model.family.value,
+        prediction=model.prediction and model.prediction.value,
+        ema=model.ema,
+        variant=model.variant,
+        vae=model.vae and Path(model.vae),
+        base=model.base and Path(model.base),
+    )
+
+
+def _additions(model: ModelConfig, checkpoint: Checkpoint) -> Additions:
+    additions = Additions(
+        tuple((open_lora(Path(lora.path)), lora.weight) for lora in model.loras),
+        tuple(open_embedding(Path(item.path), item.token) for item in model.embeddings),
+    )
+    additions.check(checkpoint)
+    return additions
 
 
 def _choose_solver(name: SolverName, checkpoint: Checkpoint) -> str:
@@ -136,7 +168,7 @@ def _native_size(checkpoint: Checkpoint) -> tuple[int, int, int]:
         unet = UNetConfig.from_dict(checkpoint.unet.config)
         vae = VAEConfig.from_dict(checkpoint.vae.config)
     except UnsupportedConfig as error:
-        raise UserError(f"{checkpoint.folder}: {error}") from error
+        raise UserError(f"{checkpoint.path}: {error}") from error
     side = unet.sample_size * vae.downscale
     return side, side, max(8, vae.downscale)
 
