@@ -57,13 +57,13 @@ def child_sdbatch(folder: Path) -> dict:
     prepare_process()
     import paddle
 
-    from sdbatch.engine.load import load_unet
-    from sdbatch.weights.checkpoint import open_checkpoint
+    from sdbatch.engine.load import unet_network
+    from sdbatch.weights.source import open_checkpoint
 
     choose_device("cpu", "fp32")
     unet = open_checkpoint(folder).unet
     result = measure(
-        lambda: load_unet(unet, "float32"),
+        lambda: unet_network(unet).load("float32"),
         lambda network: [float(p.sum()) for p in network.parameters()],
     )
     return {**result, "version": f"paddle {paddle.__version__}"}

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-DEMO = Path(__file__).resolve().parent.parent / "sdbatch" / "assets" / "demo"
+ASSETS = Path(__file__).resolve().parent.parent / "sdbatch" / "assets"
 
 
 def main() -> None:
@@ -24,18 +24,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
     torch.manual_seed(0)
-    # The published vocabulary is not ours to ship; the demo's 594 words do for measuring.
-    tokenizer = CLIPTokenizer.from_pretrained(DEMO / "tokenizer")
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+    shutil.copytree(ASSETS / "clip_tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    shutil.copytree(
+        ASSETS / "families" / "sd1" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True
     )
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    config = CLIPTextConfig.from_pretrained(ASSETS / "families" / "sd1" / "text_encoder")
+    text_encoder = CLIPTextModel(config)
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -61,7 +56,8 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
-    shutil.copytree(DEMO / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    for file in ("vocab.json", "merges.txt"):  # transformers 5 leaves them out
+        shutil.copyfile(ASSETS / "clip_tokenizer" / file, folder / "tokenizer" / file)
     print(folder)
 
 
