@@ -26,8 +26,8 @@ from machine import machine_line
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.weights.files.torch_files import tensor, zip_file  # noqa: E402
 from tests.weights.original import original_tensors  # noqa: E402
-from tests.weights.torch_files import tensor, zip_file  # noqa: E402
 
 
 def main() -> None:

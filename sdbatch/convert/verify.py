@@ -12,7 +12,7 @@ from sdbatch.convert.write import WEIGHTS
 from sdbatch.engine.load import networks
 from sdbatch.errors import UserError
 from sdbatch.weights.checkpoint import Checkpoint
-from sdbatch.weights.paddle_file import open_paddle
+from sdbatch.weights.files.paddle_file import open_paddle
 from sdbatch.weights.source import open_checkpoint
 
 

@@ -31,8 +31,8 @@ from sdbatch.engine.load import networks
 from sdbatch.errors import UserError
 from sdbatch.models.config import text_architecture
 from sdbatch.weights.checkpoint import Checkpoint, file_sha256
+from sdbatch.weights.files.paddle_file import write_paddle
 from sdbatch.weights.options import SourceOptions
-from sdbatch.weights.paddle_file import write_paddle
 from sdbatch.weights.vocabulary import write_vocabulary
 
 WEIGHTS = "model_state.pdparams"

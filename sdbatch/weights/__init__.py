@@ -1,5 +1,5 @@
-"""Weights from the PyTorch world into Paddle layers, with every key accounted for.
+"""Checkpoints from the PyTorch world into Paddle layers, with every key accounted for.
 
-`safetensors` reads files, `maps` renames keys as pure functions, `load` fills a layer strictly,
-`checkpoint` knows a diffusers folder.
+`files` reads files of tensors, `maps` renames keys as pure functions; `source` opens a checkpoint
+of any kind, `assign` says which tensor becomes which weight, `load` fills a layer strictly.
 """

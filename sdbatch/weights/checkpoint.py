@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from sdbatch.errors import UserError
+from sdbatch.weights.files.tensor_file import DTYPES, TensorFile
 from sdbatch.weights.maps import Layout
-from sdbatch.weights.tensor_file import DTYPES, TensorFile
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdbatch.errors import UserError, one_line
-from sdbatch.weights.formats import open_tensor_file
-from sdbatch.weights.tensor_file import TensorFile
+from sdbatch.weights.files.formats import open_tensor_file
+from sdbatch.weights.files.tensor_file import TensorFile
 
 if TYPE_CHECKING:
     from paddlenlp.transformers import CLIPTokenizer

@@ -13,7 +13,7 @@ import yaml
 
 from sdbatch.errors import UserError, one_line
 from sdbatch.weights.checkpoint import Component
-from sdbatch.weights.tensor_file import TensorFile
+from sdbatch.weights.files.tensor_file import TensorFile
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")

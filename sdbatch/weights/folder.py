@@ -15,10 +15,10 @@ from sdbatch.errors import UserError, one_line
 from sdbatch.models.config import text_architecture
 from sdbatch.weights.checkpoint import Checkpoint, Component, Place, TokenizerFiles, read_json
 from sdbatch.weights.family import family_of, settled_scheduler
-from sdbatch.weights.formats import open_tensor_file
+from sdbatch.weights.files.formats import open_tensor_file
+from sdbatch.weights.files.tensor_file import TensorFile
 from sdbatch.weights.maps import Layout, diffusers, paddle_form
 from sdbatch.weights.options import SourceOptions
-from sdbatch.weights.tensor_file import TensorFile
 
 # Stems and suffixes in the order of preference: safe and quick formats first.
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model", "model_state")

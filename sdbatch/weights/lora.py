@@ -18,9 +18,9 @@ import numpy as np
 
 from sdbatch.errors import UserError, one_line
 from sdbatch.weights import lora_names
-from sdbatch.weights.formats import open_tensor_file
+from sdbatch.weights.files.formats import open_tensor_file
+from sdbatch.weights.files.tensor_file import TensorFile
 from sdbatch.weights.lora_settings import Settings, read_settings
-from sdbatch.weights.tensor_file import TensorFile
 
 
 @dataclass(frozen=True)

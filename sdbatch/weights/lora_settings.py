@@ -15,7 +15,7 @@ from typing import Any
 
 from sdbatch.errors import UserError, one_line
 from sdbatch.weights import lora_names
-from sdbatch.weights.tensor_file import TensorFile
+from sdbatch.weights.files.tensor_file import TensorFile
 
 _METADATA_KEY = "lora_adapter_metadata"
 # peft's other ways to begin change the model's own weights too, before anything is learned.

@@ -23,11 +23,11 @@ from sdbatch.weights.checkpoint import (
     read_json,
 )
 from sdbatch.weights.family import family_of, prediction_of
+from sdbatch.weights.files.formats import open_tensor_file
+from sdbatch.weights.files.tensor_file import TensorFile
 from sdbatch.weights.folder import LAYOUTS, is_paddles, open_component, weights_in
-from sdbatch.weights.formats import open_tensor_file
 from sdbatch.weights.maps import Layout, original
 from sdbatch.weights.options import SourceOptions
-from sdbatch.weights.tensor_file import TensorFile
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 _FAMILIES = _ASSETS / "families"
@@ -71,10 +71,7 @@ _DROPPABLE = (
 )
 # What else people have in such files: a pattern of some key, what it is, what to do with it.
 _OTHERS = (
-    (
-        r"lora_(unet|te\d?)_.+|.+\.lora_.+|.+\.lora[._](up|down|A|B)\..+",
-        "a LoRA; give it as model.loras",
-    ),
+    (r"lora_(unet|te\d?)_.+|.+\.lora[._].+", "a LoRA; give it as model.loras"),
     (r"emb_params|string_to_(param|token)\..+", "a textual inversion; give it as model.embeddings"),
     (r"(control_model|controlnet_.+|zero_convs)\..+", "a ControlNet, which is not supported"),
     (

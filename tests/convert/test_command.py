@@ -12,13 +12,13 @@ import pytest
 
 from sdbatch.convert import __main__ as command
 from sdbatch.convert import write as writing
-from sdbatch.weights import paddle_file
-from sdbatch.weights.paddle_file import open_paddle
+from sdbatch.weights.files import paddle_file
+from sdbatch.weights.files.paddle_file import open_paddle
 from sdbatch.weights.source import open_checkpoint
 from tests.conftest import ROOT
 from tests.weights.checkpoints import DEMO, demo_networks, write
+from tests.weights.files.torch_files import Call, Global, zip_file
 from tests.weights.original import original_tensors
-from tests.weights.torch_files import Call, Global, zip_file
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_verification_that_fails_is_an_error(run, monkeypatch, tmp_path):
 
 STOPPED = """
 import os, runpy, sys
-from sdbatch.weights import paddle_file
+from sdbatch.weights.files import paddle_file
 number, written, really = int(sys.argv.pop(1)), [], paddle_file._write_item
 def write_item(*args):
     really(*args)

@@ -20,8 +20,8 @@ from sdbatch.engine.load import load_pipeline, text_network_of
 from sdbatch.errors import UserError
 from sdbatch.samplers import NoiseSchedule
 from sdbatch.weights.checkpoint import file_sha256, read_json
+from sdbatch.weights.files.paddle_file import open_paddle
 from sdbatch.weights.options import SourceOptions
-from sdbatch.weights.paddle_file import open_paddle
 from sdbatch.weights.source import open_checkpoint
 from tests.conftest import ASSETS
 from tests.examples import a_request

@@ -10,9 +10,9 @@ from sdbatch.models.config import UNetConfig, VAEConfig
 from sdbatch.models.text import text_network
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
+from sdbatch.weights.files.safetensors import open_safetensors
 from sdbatch.weights.load import build, fill
 from sdbatch.weights.maps import diffusers, paddle_form, same
-from sdbatch.weights.safetensors import open_safetensors
 from tests.conftest import GOLDEN, relative_error
 
 TOLERANCE = 1e-4

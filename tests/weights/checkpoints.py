@@ -12,11 +12,11 @@ from safetensors.numpy import load_file, save_file
 from sdbatch.convert.tensors import Accounted
 from sdbatch.engine.load import networks
 from sdbatch.weights.checkpoint import Checkpoint
+from sdbatch.weights.files.tensor_file import TensorFile, TensorInfo
 from sdbatch.weights.maps import paddle_form
-from sdbatch.weights.tensor_file import TensorFile, TensorInfo
 from tests.conftest import ASSETS
+from tests.weights.files.torch_files import legacy_file, tensor, zip_file
 from tests.weights.original import Networks, golden_keys, shrunk
-from tests.weights.torch_files import legacy_file, tensor, zip_file
 
 DEMO = ASSETS / "demo"
 _WIDTHS = (

@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 from sdbatch.errors import UserError
 from sdbatch.weights import single_file
 from sdbatch.weights.family import prediction_of, settled_scheduler
+from sdbatch.weights.files.tensor_file import TensorFile, TensorInfo
 from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.source import open_checkpoint
-from sdbatch.weights.tensor_file import TensorFile, TensorInfo
 from tests.weights.checkpoints import DEMO, published
 from tests.weights.original import original_tensors, random_networks
 

@@ -9,12 +9,12 @@ from safetensors.numpy import save_file
 
 from sdbatch.errors import UserError
 from sdbatch.weights.checkpoint import read_json
+from sdbatch.weights.files.paddle_file import write_paddle
 from sdbatch.weights.folder import open_component
 from sdbatch.weights.options import SourceOptions
-from sdbatch.weights.paddle_file import write_paddle
 from sdbatch.weights.source import open_checkpoint
 from tests.conftest import ASSETS
-from tests.weights.torch_files import legacy_file, tensor, zip_file
+from tests.weights.files.torch_files import legacy_file, tensor, zip_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"

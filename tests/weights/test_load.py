@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 
 from sdbatch.errors import UserError
 from sdbatch.models import layers
+from sdbatch.weights.files.safetensors import open_safetensors
 from sdbatch.weights.load import build, fill
 from sdbatch.weights.maps import Layout
-from sdbatch.weights.safetensors import open_safetensors
-from tests.weights.handmade import bfloat16_file, rounded_to_bfloat16
+from tests.weights.files.handmade import bfloat16_file, rounded_to_bfloat16
 
 SHAPES = {  # as PyTorch stores them
     "square.weight": (4, 4),

@@ -11,11 +11,11 @@ from sdbatch.convert.tensors import Accounted
 from sdbatch.engine.load import networks
 from sdbatch.errors import UserError
 from sdbatch.weights import single_file
+from sdbatch.weights.files.paddle_file import write_paddle
+from sdbatch.weights.files.tensor_file import TensorFile
+from sdbatch.weights.files.torch_file import is_legacy
 from sdbatch.weights.options import SourceOptions
-from sdbatch.weights.paddle_file import write_paddle
 from sdbatch.weights.source import open_checkpoint
-from sdbatch.weights.tensor_file import TensorFile
-from sdbatch.weights.torch_file import is_legacy
 from tests.conftest import ASSETS
 from tests.weights.checkpoints import (
     DEMO,
@@ -27,9 +27,9 @@ from tests.weights.checkpoints import (
     weights_of,
     write,
 )
-from tests.weights.handmade import bfloat16_file, rounded_to_bfloat16
+from tests.weights.files.handmade import bfloat16_file, rounded_to_bfloat16
+from tests.weights.files.torch_files import legacy_file, tensor, zip_file
 from tests.weights.original import original_tensors, random_networks
-from tests.weights.torch_files import legacy_file, tensor, zip_file
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 UNET, VAE = "model.diffusion_model.", "first_stage_model."

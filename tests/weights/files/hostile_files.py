@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.weights.handmade import file_bytes
-from tests.weights.torch_files import (
+from tests.weights.files.handmade import file_bytes
+from tests.weights.files.torch_files import (
     Call,
     Global,
     archive,

@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from sdbatch.weights.file_window import FileWindow, Malformed, shown
-from sdbatch.weights.pickle_values import Call, FileBytes, Name, Placeholder, Text
-from sdbatch.weights.tensor_file import DTYPES
+from sdbatch.weights.files.file_window import FileWindow, Malformed, shown
+from sdbatch.weights.files.pickle_values import Call, FileBytes, Name, Placeholder, Text
+from sdbatch.weights.files.tensor_file import DTYPES
 
 _NUMPY_CODES = {
     **{"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8"},

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
 from sdbatch.errors import UserError
-from sdbatch.weights.safetensors import open_safetensors
-from tests.weights.handmade import bfloat16_file, file_bytes, rounded_to_bfloat16
+from sdbatch.weights.files.safetensors import open_safetensors
+from tests.weights.files.handmade import bfloat16_file, file_bytes, rounded_to_bfloat16
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 DTYPES = [

@@ -9,9 +9,9 @@ import paddle
 import pytest
 
 from sdbatch.errors import UserError
-from sdbatch.weights.paddle_file import open_paddle, write_paddle
-from sdbatch.weights.tensor_file import DTYPES
-from tests.weights.torch_files import Call, Global, dumps
+from sdbatch.weights.files.paddle_file import open_paddle, write_paddle
+from sdbatch.weights.files.tensor_file import DTYPES
+from tests.weights.files.torch_files import Call, Global, dumps
 
 PROTOCOLS = pytest.mark.parametrize("protocol", [2, 3, 4])
 PADDLE_TYPES = {

@@ -6,11 +6,11 @@ import zipfile
 import pytest
 
 from sdbatch.errors import UserError
-from sdbatch.weights.file_window import FileWindow
-from sdbatch.weights.torch_file import open_torch
-from sdbatch.weights.zip_members import zip_members
-from tests.weights import torch_files
-from tests.weights.torch_files import Global, Storage, archive, sparse_zip, view
+from sdbatch.weights.files.file_window import FileWindow
+from sdbatch.weights.files.torch_file import open_torch
+from sdbatch.weights.files.zip_members import zip_members
+from tests.weights.files import torch_files
+from tests.weights.files.torch_files import Global, Storage, archive, sparse_zip, view
 
 MEMBERS = {"a/one": b"1" * 100, "a/two": b"", "a/three": b"3" * 5000, "four": b"4"}
 
@@ -105,7 +105,7 @@ class TestRefuses:
         assert "in several parts" in refusal(path, bytes(content))
 
     def test_more_members_than_there_can_be(self, path, monkeypatch):
-        monkeypatch.setattr("sdbatch.weights.zip_members._MAX_MEMBERS", 3)
+        monkeypatch.setattr("sdbatch.weights.files.zip_members._MAX_MEMBERS", 3)
         expected = "a zip archive of 4 members; expected at most 3"
         assert refusal(path, archive(MEMBERS)) == expected
 

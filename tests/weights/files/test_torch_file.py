@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from sdbatch.errors import UserError
-from sdbatch.weights.tensor_file import TensorFile
-from sdbatch.weights.torch_file import open_torch
-from tests.weights.torch_files import (
+from sdbatch.weights.files.tensor_file import TensorFile
+from sdbatch.weights.files.torch_file import open_torch
+from tests.weights.files.torch_files import (
     SYSTEM,
     Call,
     Global,
@@ -29,7 +29,7 @@ from tests.weights.torch_files import (
     zip_members,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "torch_files"
+GOLDEN = Path(__file__).parents[2] / "golden" / "torch_files"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))["files"]
 FORMS = pytest.mark.parametrize("form", [zip_file, legacy_file])
 ONES = np.ones(4, np.float32)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sdbatch.weights.file_window import Cursor, FileWindow, Malformed
-from sdbatch.weights.pickle_values import (
+from sdbatch.weights.files.file_window import Cursor, FileWindow, Malformed
+from sdbatch.weights.files.pickle_values import (
     MADE_AS_DICTIONARIES,
     Call,
     Name,
@@ -15,7 +15,7 @@ from sdbatch.weights.pickle_values import (
     Refused,
     as_key,
 )
-from sdbatch.weights.pickled_numpy import Array, NumpyType
+from sdbatch.weights.files.pickled_numpy import Array, NumpyType
 
 # Bytes, measured on CPython 3.10 to 3.12 and rounded up.
 STEP = 40

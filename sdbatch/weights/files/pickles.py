@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sdbatch.weights.file_window import Cursor, FileWindow, Malformed, TooMuch
-from sdbatch.weights.pickle_machine import STEP, Machine
-from sdbatch.weights.pickle_opcodes import ACTIONS
-from sdbatch.weights.pickle_values import PLAIN_CALLS, Call, Name, Refused
-from sdbatch.weights.pickled_numpy import NUMPY_CALLS
+from sdbatch.weights.files.file_window import Cursor, FileWindow, Malformed, TooMuch
+from sdbatch.weights.files.pickle_machine import STEP, Machine
+from sdbatch.weights.files.pickle_opcodes import ACTIONS
+from sdbatch.weights.files.pickle_values import PLAIN_CALLS, Call, Name, Refused
+from sdbatch.weights.files.pickled_numpy import NUMPY_CALLS
 
 CALLS: Mapping[Name, Call] = MappingProxyType({**PLAIN_CALLS, **NUMPY_CALLS})
 """Everything that may be called in any file, by Python 3's and NumPy 1's names."""

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdbatch.errors import UserError
-from sdbatch.weights.file_window import FileWindow, Malformed
-from sdbatch.weights.pickle_opcodes import ACTIONS, SHORT
-from sdbatch.weights.pickle_values import FileBytes, Placeholder
-from sdbatch.weights.pickles import CALLS, read_pickle
+from sdbatch.weights.files.file_window import FileWindow, Malformed
+from sdbatch.weights.files.pickle_opcodes import ACTIONS, SHORT
+from sdbatch.weights.files.pickle_values import FileBytes, Placeholder
+from sdbatch.weights.files.pickles import CALLS, read_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

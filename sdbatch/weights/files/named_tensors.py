@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sdbatch.weights.file_window import FileWindow, Malformed, shown
-from sdbatch.weights.pickle_values import FileBytes, Placeholder
-from sdbatch.weights.pickled_numpy import Array
-from sdbatch.weights.tensor_file import DTYPES, MAX_DIMENSIONS, TensorFile, TensorInfo
+from sdbatch.weights.files.file_window import FileWindow, Malformed, shown
+from sdbatch.weights.files.pickle_values import FileBytes, Placeholder
+from sdbatch.weights.files.pickled_numpy import Array
+from sdbatch.weights.files.tensor_file import DTYPES, MAX_DIMENSIONS, TensorFile, TensorInfo
 
 _MAX_DEPTH = 32
 _MAX_NAME = 1000

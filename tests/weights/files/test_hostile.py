@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from sdbatch.errors import UserError
-from sdbatch.weights.formats import open_tensor_file
-from sdbatch.weights.paddle_file import PADDLE_CALLS
-from sdbatch.weights.torch_values import TORCH_CALLS
+from sdbatch.weights.files.formats import open_tensor_file
+from sdbatch.weights.files.paddle_file import PADDLE_CALLS
+from sdbatch.weights.files.torch_values import TORCH_CALLS
 from tests.conftest import ROOT
-from tests.weights.hostile_files import MARKER, write_all
-from tests.weights.torch_files import (
+from tests.weights.files.hostile_files import MARKER, write_all
+from tests.weights.files.torch_files import (
     Call,
     Global,
     Storage,
@@ -39,7 +39,7 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 from sdbatch.errors import UserError
-from sdbatch.weights.formats import open_tensor_file
+from sdbatch.weights.files.formats import open_tensor_file
 
 def peak():
     # Not getrusage: that of a process includes what its parent had before.

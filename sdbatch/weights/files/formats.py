@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sdbatch.weights.file_window import FileWindow, Malformed, shown
-from sdbatch.weights.paddle_file import open_paddle
-from sdbatch.weights.safetensors import open_safetensors
-from sdbatch.weights.tensor_file import TensorFile
-from sdbatch.weights.torch_file import is_legacy, is_tar, open_torch
+from sdbatch.weights.files.file_window import FileWindow, Malformed, shown
+from sdbatch.weights.files.paddle_file import open_paddle
+from sdbatch.weights.files.safetensors import open_safetensors
+from sdbatch.weights.files.tensor_file import TensorFile
+from sdbatch.weights.files.torch_file import is_legacy, is_tar, open_torch
 
 _ZIP = (b"PK\3\4", b"PK\5\6")
 _PICKLE = re.compile(rb"\x80[\0-\5][^\0]|[(\]}]|c[\w.]+\n[\w.]+\n")

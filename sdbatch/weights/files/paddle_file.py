@@ -19,12 +19,12 @@ from typing import BinaryIO
 import numpy as np
 
 from sdbatch.errors import UserError
-from sdbatch.weights.file_window import FileWindow, Malformed, shown
-from sdbatch.weights.named_tensors import array_info, named_tensors
-from sdbatch.weights.pickle_values import Call, Name, Placeholder, Refused
-from sdbatch.weights.pickled_numpy import Array
-from sdbatch.weights.pickles import CALLS, read_pickle
-from sdbatch.weights.tensor_file import DTYPES, TensorFile, TensorInfo
+from sdbatch.weights.files.file_window import FileWindow, Malformed, shown
+from sdbatch.weights.files.named_tensors import array_info, named_tensors
+from sdbatch.weights.files.pickle_values import Call, Name, Placeholder, Refused
+from sdbatch.weights.files.pickled_numpy import Array
+from sdbatch.weights.files.pickles import CALLS, read_pickle
+from sdbatch.weights.files.tensor_file import DTYPES, TensorFile, TensorInfo
 
 _NAMES = "StructuredToParameterName@@"
 _PIECES = "UnpackBigParamInfor@@"

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from sdbatch.weights.file_window import FileWindow
-from sdbatch.weights.pickled_numpy import Array
-from sdbatch.weights.pickles import read_pickle
+from sdbatch.weights.files.file_window import FileWindow
+from sdbatch.weights.files.pickled_numpy import Array
+from sdbatch.weights.files.pickles import read_pickle
 
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sdbatch.errors import UserError
-from sdbatch.weights.tensor_file import TensorFile
-from sdbatch.weights.torch_file import open_torch
-from tests.weights.torch_files import Global, legacy_file, storage, tensor, view, zip_file
+from sdbatch.weights.files.tensor_file import TensorFile
+from sdbatch.weights.files.torch_file import open_torch
+from tests.weights.files.torch_files import Global, legacy_file, storage, tensor, view, zip_file
 
 FORMS = pytest.mark.parametrize("form", [zip_file, legacy_file])
 ONES = np.ones(4, np.float32)

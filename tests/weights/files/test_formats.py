@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save
 
 from sdbatch.errors import UserError
-from sdbatch.weights.formats import open_tensor_file
-from tests.weights.torch_files import legacy_file, tensor, zip_file
+from sdbatch.weights.files.formats import open_tensor_file
+from tests.weights.files.torch_files import legacy_file, tensor, zip_file
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 FILES = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sdbatch.weights.file_window import FileWindow, Malformed, shown
+from sdbatch.weights.files.file_window import FileWindow, Malformed, shown
 
 Call = Callable[[FileWindow, tuple], object]
 Name = tuple[str, str]

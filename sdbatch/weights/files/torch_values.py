@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sdbatch.weights.file_window import FileWindow, Malformed, shown
-from sdbatch.weights.pickle_values import Call, Name, Placeholder, Refused, inert
-from sdbatch.weights.pickles import CALLS
+from sdbatch.weights.files.file_window import FileWindow, Malformed, shown
+from sdbatch.weights.files.pickle_values import Call, Name, Placeholder, Refused, inert
+from sdbatch.weights.files.pickles import CALLS
 
 _STORAGES: Mapping[str, str] = {
     "DoubleStorage": "F64",

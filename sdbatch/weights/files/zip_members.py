@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from itertools import pairwise
 
-from sdbatch.weights.file_window import FileWindow, Malformed, shown
+from sdbatch.weights.files.file_window import FileWindow, Malformed, shown
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")

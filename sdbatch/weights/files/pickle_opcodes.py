@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from sdbatch.weights.file_window import Malformed, shown
-from sdbatch.weights.pickle_machine import OBJECT, Machine
-from sdbatch.weights.pickle_values import FileBytes, Placeholder, Refused, Text
+from sdbatch.weights.files.file_window import Malformed, shown
+from sdbatch.weights.files.pickle_machine import OBJECT, Machine
+from sdbatch.weights.files.pickle_values import FileBytes, Placeholder, Refused, Text
 
 SHORT = 1 << 10
 """Strings of up to this many bytes are read, longer ones stay in the file."""

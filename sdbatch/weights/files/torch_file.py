@@ -11,19 +11,19 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sdbatch.weights.file_window import Cursor, FileWindow, Malformed, shown
-from sdbatch.weights.named_tensors import array_info, named_tensors, strided_info
-from sdbatch.weights.pickled_numpy import Array
-from sdbatch.weights.pickles import read_pickle
-from sdbatch.weights.tensor_file import DTYPES, TensorFile, TensorInfo
-from sdbatch.weights.torch_values import (
+from sdbatch.weights.files.file_window import Cursor, FileWindow, Malformed, shown
+from sdbatch.weights.files.named_tensors import array_info, named_tensors, strided_info
+from sdbatch.weights.files.pickled_numpy import Array
+from sdbatch.weights.files.pickles import read_pickle
+from sdbatch.weights.files.tensor_file import DTYPES, TensorFile, TensorInfo
+from sdbatch.weights.files.torch_values import (
     TORCH_CALLS,
     Storage,
     Tensor,
     legacy_object,
     storage_of,
 )
-from sdbatch.weights.zip_members import zip_members
+from sdbatch.weights.files.zip_members import zip_members
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001

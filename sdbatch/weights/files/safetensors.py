@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbatch.errors import UserError, one_line
-from sdbatch.weights.tensor_file import DTYPES, MAX_DIMENSIONS, TensorFile, TensorInfo
+from sdbatch.weights.files.tensor_file import DTYPES, MAX_DIMENSIONS, TensorFile, TensorInfo
 
 # So that nobody's file takes more than 200 MB to read. SDXL's header has 0.4 MB and 25,000 parts;
 # some LoRAs carry several MB of notes on their training.
