@@ -122,13 +122,7 @@ def _write_weights(path: Path, part: Accounted, dtype: str | None) -> tuple[Tens
             records.append(record)
             yield record.target, array, record.target_dtype
 
-    try:
-        write_paddle(path, tensors())
-    except UserError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError):  # for `main`, which tells a full disk from other errors
-            raise OSError(cause.errno, cause.strerror, str(path)) from error
-        raise
+    write_paddle(path, tensors())
     return tuple(records)
 
 

@@ -86,11 +86,11 @@ def write_paddle(path: Path, tensors: Iterable[tuple[str, np.ndarray, str]]) -> 
             uint16 of its bits.
 
     Raises:
-        UserError: the file cannot be written, or Paddle has no such dtype.
+        OSError: naming the file, if it cannot be written.
+        UserError: Paddle has no such dtype.
         ValueError: values that are not of their dtype.
     """
-    with _reported(path):
-        file = path.open("wb")
+    file = path.open("wb")
     try:
         file.write(b"\x80\x04}(")  # protocol 4; a dictionary; a mark
         for name, array, dtype in tensors:
@@ -98,10 +98,10 @@ def write_paddle(path: Path, tensors: Iterable[tuple[str, np.ndarray, str]]) -> 
                 raise UserError(f"{path}: {shown(name)}: Paddle has no dtype {dtype}")
             if array.dtype != DTYPES[dtype]:
                 raise ValueError(f"{name}: {array.dtype} values for {dtype}")
-            with _reported(path):
+            with _naming(path):
                 _write_item(file, name, np.ascontiguousarray(array).reshape(array.shape))
             del array  # before the next one is made
-        with _reported(path):
+        with _naming(path):
             file.write(b"u.")  # put the items into the dictionary; the end
             file.flush()
             os.fsync(file.fileno())
@@ -111,12 +111,12 @@ def write_paddle(path: Path, tensors: Iterable[tuple[str, np.ndarray, str]]) -> 
 
 
 @contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    """A disk that is full or gone is the user's to mend. (What the tensors raise is not of it.)"""
+def _naming(path: Path) -> Iterator[None]:
+    """Writing does not say which file the disk had no room for."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _write_item(file: BinaryIO, name: str, array: np.ndarray) -> None:
