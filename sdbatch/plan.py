@@ -223,4 +223,4 @@ def _create(path: Path, text: str) -> bool:
 def _short(value: Any) -> str:
     """A value for a message; digests are cut to what tells them apart."""
     text = json.dumps(value, ensure_ascii=False)
-    return f'{text[:13]}…"' if re.fullmatch('"[0-9a-f]{64}"', text) else text
+    return re.sub(r"([0-9a-f]{12})[0-9a-f]{52}", r"\1…", text)

@@ -66,11 +66,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(given: argparse.Namespace) -> None:
     from sdbatch.convert.report import check_report, write_report
+    from sdbatch.convert.target import refuse_full
     from sdbatch.weights.source import open_checkpoint
 
     signal.signal(signal.SIGTERM, _interrupt)
     if given.report:
         check_report(given.report)
+    refuse_full(given.target)
     options = SourceOptions(
         given.family, given.prediction, given.ema, given.variant, given.vae, given.base
     )

@@ -10,7 +10,6 @@ reached the disk.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
@@ -26,11 +25,11 @@ import paddle
 
 from sdbatch import __version__
 from sdbatch.convert.record import FILE_NAME, Conversion, TensorRecord
+from sdbatch.convert.target import discard_abandoned, refuse_full
 from sdbatch.convert.tensors import Accounted
 from sdbatch.engine.load import networks
-from sdbatch.errors import UserError
 from sdbatch.models.config import text_architecture
-from sdbatch.weights.checkpoint import Checkpoint, file_sha256
+from sdbatch.weights.checkpoint import Checkpoint, Component, file_sha256
 from sdbatch.weights.files.paddle_file import write_paddle
 from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.vocabulary import write_vocabulary
@@ -58,7 +57,7 @@ def convert(
     parts = [Accounted.of(network) for network in networks(checkpoint)]
     folder = folder.resolve()  # a rename replaces a link, not the empty folder that it names
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _discard_abandoned(folder)
+    discard_abandoned(folder)
     unfinished = folder.parent / f".{folder.name}.{socket.gethostname()}.{os.getpid()}.partial"
     unfinished.mkdir()
     hashing = ThreadPoolExecutor(1)  # reads the files once more, while they are in memory
@@ -69,7 +68,7 @@ def convert(
             component = part.network.component
             inside = unfinished / component.name
             inside.mkdir()
-            _write_json(inside / "config.json", component.config)
+            _write_json(inside / "config.json", _config(component))
             records[component.name] = _write_weights(inside / WEIGHTS, part, dtype)
         conversion = Conversion(
             source=source.result(),
@@ -100,18 +99,9 @@ def convert(
     return conversion
 
 
-def refuse_full(folder: Path) -> None:
-    """Refuse a target that has something in it.
-
-    Raises:
-        UserError: it is not an empty folder, nor free to be made.
-    """
-    if os.path.ismount(folder):  # e.g. of a container: nothing can be renamed to it
-        raise UserError(f"{folder}: is a mount point; expected a new folder, e.g. inside it")
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if os.path.lexists(folder):
-        raise UserError(f"{folder}: exists already; expected a new or empty folder")
+def _config(component: Component) -> dict[str, Any]:
+    """The network's config without the dtype that it was stored in, which PaddleNLP would obey."""
+    return {k: v for k, v in component.config.items() if k not in ("dtype", "torch_dtype")}
 
 
 def _write_weights(path: Path, part: Accounted, dtype: str | None) -> tuple[TensorRecord, ...]:
@@ -180,16 +170,6 @@ def _model_index(checkpoint: Checkpoint) -> dict[str, Any]:
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
         index["requires_safety_checker"] = False
     return index
-
-
-def _discard_abandoned(folder: Path) -> None:
-    """Remove what a conversion to the same place left when it was killed on this machine."""
-    prefix = f".{folder.name}.{socket.gethostname()}."
-    for path in folder.parent.glob(f"{glob.escape(prefix)}*.partial"):
-        pid = path.name[len(prefix) : -len(".partial")]
-        # Our own number: in a container that was started again, the one before had it too.
-        if pid == str(os.getpid()) or (pid.isdecimal() and not Path(f"/proc/{pid}").exists()):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -92,7 +92,7 @@ def prediction_of(file: TensorFile, family: str, wanted: str | None) -> tuple[st
     Raises:
         UserError: nothing says it, for SD 2.x; or what is said is not understood.
     """
-    said, where = _said(file)
+    said, where = _said(file, config=wanted is None)
     if wanted:
         line = f"prediction {wanted}: asked for"
         return wanted, line + (
@@ -113,7 +113,7 @@ def prediction_of(file: TensorFile, family: str, wanted: str | None) -> tuple[st
     return "epsilon", f"prediction epsilon: the file does not say, and {family} is published so"
 
 
-def _said(file: TensorFile) -> tuple[str | None, str]:
+def _said(file: TensorFile, *, config: bool) -> tuple[str | None, str]:
     if any(key.rpartition(".")[2] == "v_pred" for key in file.tensors):
         return "v_prediction", "the key v_pred"
     name = "modelspec.prediction_type"
@@ -121,7 +121,7 @@ def _said(file: TensorFile) -> tuple[str | None, str]:
     if found:
         return _SPELLINGS.get(found, found), f"{name} in its metadata"
     beside = file.path.with_suffix(".yaml")
-    if beside.is_file():
+    if config and beside.is_file():  # it may be somebody else's: only asked where it is needed
         return _said_by_config(beside), beside.name
     return None, ""
 

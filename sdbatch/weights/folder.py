@@ -21,7 +21,13 @@ from sdbatch.weights.maps import Layout, diffusers, paddle_form
 from sdbatch.weights.options import SourceOptions
 
 # Stems and suffixes in the order of preference: safe and quick formats first.
-_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model", "model_state")
+_STEMS = (
+    "diffusion_pytorch_model",
+    "model",
+    "pytorch_model",
+    "diffusion_paddle_model",
+    "model_state",
+)
 _SUFFIXES = (".safetensors", ".bin", ".pdparams")
 # Whole, and indices: diffusers has put the variant into three places over time.
 _NAMES = (
@@ -57,7 +63,14 @@ def open_folder(folder: Path, options: SourceOptions) -> Checkpoint:
         )
     if options.ema:
         raise UserError(f"{folder}: ema: only single files hold two sets of weights")
-    unet = open_component(folder / "unet", "unet", options.variant)
+    index = read_json(folder / "model_index.json")
+
+    def opened(name: str) -> Component:
+        named = index.get(name)
+        library = str(named[0]) if isinstance(named, list) and named else ""
+        return open_component(folder / name, name, options.variant, library)
+
+    unet = opened("unet")
     family, why_family = family_of(unet, options.family)
     second = folder / "text_encoder_2"
     if family != "sdxl" and second.is_dir():
@@ -71,16 +84,22 @@ def open_folder(folder: Path, options: SourceOptions) -> Checkpoint:
         family=family,
         evidence=(why_family, why_prediction),
         unet=unet,
-        vae=open_component(folder / "vae", "vae", options.variant),
-        text_encoders=tuple(open_component(folder / n, n, options.variant) for n in names),
+        vae=opened("vae"),
+        text_encoders=tuple(map(opened, names)),
         tokenizers=tuple(TokenizerFiles.in_folder(folder / name) for name in tokenizers),
         scheduler=scheduler,
         scheduler_path=path,
     )
 
 
-def open_component(folder: Path, name: str, variant: str | None) -> Component:
+def open_component(folder: Path, name: str, variant: str | None, library: str = "") -> Component:
     """One network's folder.
+
+    Args:
+        folder: with its config and weights.
+        name: of the network.
+        variant: of the weights, e.g. fp16.
+        library: that its pipeline names for it; ppdiffusers does not mark all of its files.
 
     Raises:
         UserError: its config or its weights are missing or malformed.
@@ -89,7 +108,9 @@ def open_component(folder: Path, name: str, variant: str | None) -> Component:
     config = read_json(path)
     files = _open_weights(folder, variant)
     kind = name if name in LAYOUTS else text_architecture(config)
-    layout = LAYOUTS.get(kind, (Layout(), Layout(linear_in_out=True)))[is_paddles(files[0])]
+    layout = LAYOUTS.get(kind, (Layout(), Layout(linear_in_out=True)))[
+        is_paddles(files[0], library)
+    ]
     places = {}
     for file in files:
         for key in file.tensors:
@@ -100,9 +121,11 @@ def open_component(folder: Path, name: str, variant: str | None) -> Component:
     return Component(name, folder, config, path, places, layout)
 
 
-def is_paddles(file: TensorFile) -> bool:
+def is_paddles(file: TensorFile, library: str = "") -> bool:
     """Whether it is in Paddle's form: names as in its layers, linear weights [in, out]."""
-    return file.path.suffix == ".pdparams" or file.metadata.get("format") == "pd"
+    if file.path.suffix == ".pdparams" or file.metadata.get("format") == "pd":
+        return True
+    return file.metadata.get("format") == "np" and library.startswith(("paddlenlp", "ppdiffusers"))
 
 
 def weights_in(folder: Path) -> dict[str, Path]:

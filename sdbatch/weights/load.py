@@ -85,9 +85,13 @@ def _rounded(array: np.ndarray, dtype: paddle.dtype) -> np.ndarray:
 
 def bfloat16_bits(array: np.ndarray) -> np.ndarray:
     """The nearest bfloat16 values, to even where two are as near, as their 16 bits."""
-    bits = array.astype(np.float32).view(np.uint32)
+    values = array.astype(np.float32)
+    nan = np.isnan(values)  # which the sum would carry over into other values
+    bits = values.view(np.uint32)
     bits += 0x7FFF + ((bits >> 16) & 1)
-    return (bits >> 16).astype(np.uint16)
+    found = (bits >> 16).astype(np.uint16)
+    found[nan] = 0x7FC0
+    return found
 
 
 def widened(bits: np.ndarray) -> np.ndarray:

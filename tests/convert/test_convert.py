@@ -111,7 +111,9 @@ class TestWeights:
         before, after = open_checkpoint(source, options), open_checkpoint(folder)
         assert_equal(weights_of(after), weights_of(before))
         assert (after.family, after.scheduler) == (before.family, before.scheduler)
-        assert [c.config for c in after.components] == [c.config for c in before.components]
+        for one, other in zip(after.components, before.components, strict=True):
+            stored = {"dtype", "torch_dtype"}  # PaddleNLP would load the weights as that
+            assert one.config == {k: v for k, v in other.config.items() if k not in stored}
 
     @pytest.mark.parametrize("name", SOURCES)
     def test_are_read_by_paddle_with_linear_ones_in_out(self, converted, name):

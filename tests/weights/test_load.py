@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from sdbatch.errors import UserError
 from sdbatch.models import layers
 from sdbatch.weights.files.safetensors import open_safetensors
-from sdbatch.weights.load import build, fill
+from sdbatch.weights.load import bfloat16_bits, build, fill, widened
 from sdbatch.weights.maps import Layout
 from tests.weights.files.handmade import bfloat16_file, rounded_to_bfloat16
 
@@ -196,3 +196,14 @@ class TestRefuses:
     def test_another_shape_even_of_as_many_values(self, weights, key, shape):
         line = refusal({**weights, key: np.zeros(shape, np.float32)})
         assert line == f"{key}: expected shape {list(SHAPES[key])}, found {list(shape)}"
+
+
+class TestBfloat16Bits:
+    def test_no_nan_becomes_a_number(self):
+        nans = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7FC00000], np.uint32)
+        assert np.isnan(widened(bfloat16_bits(nans.view(np.float32)))).all()
+
+    def test_values_that_fit_stay_bit_for_bit(self):
+        bits = np.arange(1 << 16, dtype=np.uint16)
+        numbers = bits[~np.isnan(widened(bits))]
+        assert np.array_equal(bfloat16_bits(widened(numbers)), numbers)

@@ -47,8 +47,8 @@ def bert(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 
 def from_clip_text(key: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """PaddleNLP's `CLIPTextModel` to transformers'."""
-    if key == "text_projection":
+    """PaddleNLP's `CLIPTextModel` to transformers', whose names ppdiffusers uses by itself."""
+    if key in ("text_projection", "text_projection.weight"):
         return [("text_projection.weight", array.T)]
     return [(replaced(key, _reversed(_CLIP_NAMES)), array)]
 
