@@ -58,9 +58,7 @@ def open_folder(folder: Path, options: SourceOptions) -> Checkpoint:
         UserError: naming the file that is missing, malformed or truncated.
     """
     if not is_checkpoint_folder(folder):
-        raise UserError(
-            f"model.path: {folder}: not a diffusers checkpoint: it has no model_index.json"
-        )
+        raise UserError(f"{folder}: not a diffusers checkpoint: it has no model_index.json")
     if options.ema:
         raise UserError(f"{folder}: ema: only single files hold two sets of weights")
     index = read_json(folder / "model_index.json")

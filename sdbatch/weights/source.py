@@ -28,7 +28,7 @@ def open_checkpoint(path: Path, options: SourceOptions | None = None) -> Checkpo
             raise UserError(f"{path}: variant is for folders; a single file holds no variants")
         return _refuse_integers(open_single_file(path, options))
     if not path.exists():
-        raise UserError(f"model.path: {path}: no such file or folder; expected a checkpoint")
+        raise UserError(f"{path}: no such file or folder; expected a checkpoint")
     if options.base:
         raise UserError(f"{path}: base is for single files; a folder has its own configs")
     checkpoint = open_folder(path, options)
