@@ -1,13 +1,14 @@
 """Tensors are named by the keys on the way to them, and lie where their storage is."""
 
 from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 import pytest
 
-from sdbatch.errors import UserError
 from sdbatch.weights.files.tensor_file import TensorFile
 from sdbatch.weights.files.torch_file import open_torch
+from tests.weights.files.refusing import refusal_by
 from tests.weights.files.torch_files import Global, legacy_file, storage, tensor, view, zip_file
 
 FORMS = pytest.mark.parametrize("form", [zip_file, legacy_file])
@@ -24,14 +25,7 @@ def opened(path, content: bytes) -> TensorFile:
     return open_torch(path)
 
 
-def refusal(path, content: bytes) -> str:
-    """The error that these bytes give: one line that names the file."""
-    with pytest.raises(UserError) as caught:
-        opened(path, content)
-    line = str(caught.value)
-    assert len(line.splitlines()) == 1
-    assert line.startswith(f"{path}: ")
-    return line.removeprefix(f"{path}: ")
+refusal = partial(refusal_by, opened)
 
 
 class TestNames:

@@ -4,6 +4,7 @@ import errno
 import pickle
 import warnings
 import weakref
+from functools import partial
 
 import numpy as np
 import paddle
@@ -12,6 +13,7 @@ import pytest
 from sdbatch.errors import UserError
 from sdbatch.weights.files.paddle_file import open_paddle, write_paddle
 from sdbatch.weights.files.tensor_file import DTYPES
+from tests.weights.files.refusing import refusal_by
 from tests.weights.files.torch_files import Call, Global, dumps
 
 PROTOCOLS = pytest.mark.parametrize("protocol", [2, 3, 4])
@@ -31,14 +33,7 @@ def read(path, content: bytes) -> dict[str, np.ndarray]:
     return dict(open_paddle(path).items())
 
 
-def refusal(path, content: bytes) -> str:
-    """The error that these bytes give: one line that names the file."""
-    with pytest.raises(UserError) as caught:
-        read(path, content)
-    line = str(caught.value)
-    assert len(line.splitlines()) == 1
-    assert line.startswith(f"{path}: ")
-    return line.removeprefix(f"{path}: ")
+refusal = partial(refusal_by, read)
 
 
 def state_dict() -> dict[str, paddle.Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.numpy import save, save_file
 from sdbatch.errors import UserError
 from sdbatch.weights.files.safetensors import open_safetensors
 from tests.weights.files.handmade import bfloat16_file, file_bytes, rounded_to_bfloat16
+from tests.weights.files.refusing import refusal_by
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 DTYPES = [
@@ -38,14 +40,7 @@ def read(path, content: bytes) -> dict[str, np.ndarray]:
     return dict(open_safetensors(path).items())
 
 
-def refusal(path, content: bytes) -> str:
-    """The error that these bytes give: one line that names the file."""
-    with pytest.raises(UserError) as caught:
-        read(path, content)
-    line = str(caught.value)
-    assert len(line.splitlines()) == 1
-    assert line.startswith(f"{path}: ")
-    return line.removeprefix(f"{path}: ")
+refusal = partial(refusal_by, read)
 
 
 class TestReads:

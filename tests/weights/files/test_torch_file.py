@@ -7,6 +7,7 @@ made by hand, in the same bytes.
 import json
 import re
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from sdbatch.errors import UserError
 from sdbatch.weights.files.tensor_file import TensorFile
 from sdbatch.weights.files.torch_file import open_torch
+from tests.weights.files.refusing import refusal_by
 from tests.weights.files.torch_files import (
     SYSTEM,
     Call,
@@ -51,14 +53,7 @@ def opened(path, content: bytes) -> TensorFile:
     return open_torch(path)
 
 
-def refusal(path, content: bytes) -> str:
-    """The error that these bytes give: one line that names the file."""
-    with pytest.raises(UserError) as caught:
-        opened(path, content)
-    line = str(caught.value)
-    assert len(line.splitlines()) == 1
-    assert line.startswith(f"{path}: ")
-    return line.removeprefix(f"{path}: ")
+refusal = partial(refusal_by, opened)
 
 
 class TestReadsWhatPyTorchWrote:

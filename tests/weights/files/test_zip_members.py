@@ -2,14 +2,15 @@
 
 import io
 import zipfile
+from functools import partial
 
 import pytest
 
-from sdbatch.errors import UserError
 from sdbatch.weights.files.file_window import FileWindow
 from sdbatch.weights.files.torch_file import open_torch
 from sdbatch.weights.files.zip_members import zip_members
 from tests.weights.files import torch_files
+from tests.weights.files.refusing import refusal_by
 from tests.weights.files.torch_files import Global, Storage, archive, sparse_zip, view
 
 MEMBERS = {"a/one": b"1" * 100, "a/two": b"", "a/three": b"3" * 5000, "four": b"4"}
@@ -28,14 +29,7 @@ def contents(path, content: bytes) -> dict[str, bytes | None]:
         return {n: p and window.read(p[0], p[1] - p[0]) for n, p in places.items()}
 
 
-def refusal(path, content: bytes) -> str:
-    """The error that these bytes give: one line that names the file."""
-    with pytest.raises(UserError) as caught:
-        contents(path, content)
-    line = str(caught.value)
-    assert len(line.splitlines()) == 1
-    assert line.startswith(f"{path}: ")
-    return line.removeprefix(f"{path}: ")
+refusal = partial(refusal_by, contents)
 
 
 class TestReads:
