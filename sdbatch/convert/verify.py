@@ -13,6 +13,7 @@ from sdbatch.engine.load import networks
 from sdbatch.errors import UserError
 from sdbatch.weights.checkpoint import Checkpoint
 from sdbatch.weights.files.paddle_file import open_paddle
+from sdbatch.weights.files.tensor_file import widened
 from sdbatch.weights.source import open_checkpoint
 
 
@@ -37,7 +38,7 @@ def verify(checkpoint: Checkpoint, folder: Path, conversion: Conversion, dtype: 
         for record, expected in Accounted.of(network).converted(dtype):
             found, info = file.read(record.target), file.tensors[record.target]
             if record.target_dtype == "BF16":
-                expected = (expected.astype("<u4") << 16).view("<f4")
+                expected = widened(expected)
             same = info.dtype == record.target_dtype and found.shape == expected.shape
             if not same or not np.array_equal(_bits(found), _bits(expected)):
                 raise UserError(f"{path}: {record.target}: differs from {record.source}")

@@ -27,9 +27,10 @@ from sdbatch import __version__
 from sdbatch.convert.record import FILE_NAME, Conversion, TensorRecord
 from sdbatch.convert.target import discard_abandoned, refuse_full
 from sdbatch.convert.tensors import Accounted
+from sdbatch.disk import fsync
 from sdbatch.engine.load import networks
 from sdbatch.models.config import text_architecture
-from sdbatch.weights.checkpoint import Checkpoint, Component, file_sha256
+from sdbatch.weights.checkpoint import Checkpoint, Component, file_sha256, tokenizer_name
 from sdbatch.weights.files.paddle_file import write_paddle
 from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.vocabulary import write_vocabulary
@@ -90,7 +91,7 @@ def convert(
         except OSError:
             refuse_full(folder)  # somebody else may have put something there meanwhile
             raise
-        _fsync(folder.parent)
+        fsync(folder.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -141,13 +142,13 @@ def _write_rest(folder: Path, checkpoint: Checkpoint, conversion: Conversion) ->
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler" / "scheduler_config.json", checkpoint.scheduler)
     for component, tokenizer in zip(checkpoint.text_encoders, checkpoint.tokenizers, strict=True):
-        name = component.name.replace("text_encoder", "tokenizer")
+        name = tokenizer_name(component.name)
         (folder / name).mkdir()
         for file, path in tokenizer.files.items():
             shutil.copyfile(path, folder / name / file)
         write_vocabulary(tokenizer, text_architecture(component.config), folder / name)
         for path in (folder / name).iterdir():
-            _fsync(path)
+            fsync(path)
     _write_json(folder / FILE_NAME, conversion.as_json())
     _write_json(folder / "model_index.json", _model_index(checkpoint))
 
@@ -164,7 +165,7 @@ def _model_index(checkpoint: Checkpoint) -> dict[str, Any]:
         kind = text_architecture(component.config)
         index[component.name] = ["paddlenlp.transformers", kind]
         tokenizer = "BertTokenizer" if kind == "BertModel" else "CLIPTokenizer"
-        name = component.name.replace("text_encoder", "tokenizer")
+        name = tokenizer_name(component.name)
         index[name] = ["paddlenlp.transformers", tokenizer]
     if checkpoint.family != "sdxl":
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
@@ -176,17 +177,9 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     # Names of files and keys need not be Unicode; what is not becomes \udcxx, as in JSON.
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    _fsync(path)
+    fsync(path)
 
 
 def _sync_folders(root: Path) -> None:
     for path in (*(p for p in root.iterdir() if p.is_dir()), root):
-        _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fsync(path)

@@ -24,6 +24,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sdbatch.disk import fsync
+
 
 class ShardCorrupt(Exception):
     """A shard read back from disk is not what was written."""
@@ -117,7 +119,7 @@ class ShardWriter:
         _write(self._work / "shard.json", (json.dumps(summary, indent=2) + "\n").encode())
         self._check(metadata)
         for path in (self._work / "images", self._work):
-            _fsync(path)
+            fsync(path)
         self._store.shards.mkdir(parents=True, exist_ok=True)
         try:
             # Renaming onto a non-empty directory fails, so the first worker to get here wins.
@@ -126,7 +128,7 @@ class ShardWriter:
             if (self._store.shards / self.name).is_dir():
                 return False
             raise
-        _fsync(self._store.shards)
+        fsync(self._store.shards)
         return True
 
     def _check(self, metadata: bytes) -> None:
@@ -154,11 +156,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

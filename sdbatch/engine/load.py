@@ -91,9 +91,7 @@ class Network:
 def unet_network(component: Component, additions: Additions = NOTHING) -> Network:
     """The denoising network of a checkpoint."""
     config = _unet_config(component)
-    patch = additions.patch(
-        component.name, component.diffusers_shapes(), config.layers_per_block[0]
-    )
+    patch = additions.patch(component, config.layers_per_block[0])
     return Network(component, lambda: UNet(config), patch=patch)
 
 
@@ -109,7 +107,7 @@ def text_network_of(component: Component, additions: Additions = NOTHING) -> Net
         kind = encoder_kind(component.config)
     names = paddle_form.bert if kind == "BertModel" else paddle_form.clip_text
     config = additions.text_config(component.config)
-    patch = additions.patch(component.name, component.diffusers_shapes(), layers_per_block=2)
+    patch = additions.patch(component)
     return Network(component, lambda: text_network(config), names, patch)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from sdbatch.errors import UserError
 from sdbatch.models.config import text_architecture
 from sdbatch.weights import embeddings as inversions
 from sdbatch.weights import lora as low_rank
-from sdbatch.weights.checkpoint import Checkpoint, file_sha256
+from sdbatch.weights.checkpoint import Checkpoint, Component, file_sha256
 from sdbatch.weights.maps import Patch, unchanged
 
 
@@ -40,21 +40,23 @@ class Additions:
                 f"{checkpoint.name} has a {', '.join(sorted(map(str, kinds)))}"
             )
 
-    def patch(self, component: str, names: Collection[str], layers_per_block: int) -> Patch:
+    def patch(self, component: Component, layers_per_block: int = 0) -> Patch:
         """What happens to each weight of a network on its way into the layer.
 
         Args:
-            component: the network's name.
-            names: of its weights, as diffusers names them.
+            component: the network.
             layers_per_block: of the UNet.
         """
         if not self.loras and not self.embeddings:
             return unchanged
         # Merged weights are rounded once, when the layer takes them, and not to the file's dtype.
-        merge = low_rank.lora_patch(self.loras, component, names, layers_per_block, dtype="float32")
-        if not component.startswith("text_encoder"):
+        names = component.diffusers_shapes()
+        merge = low_rank.lora_patch(
+            self.loras, component.name, names, layers_per_block, dtype="float32"
+        )
+        if not component.name.startswith("text_encoder"):
             return merge
-        extend = inversions.extended(self.embeddings, component, dtype="float32")
+        extend = inversions.extended(self.embeddings, component.name, dtype="float32")
 
         def patch(name: str, array: np.ndarray) -> np.ndarray:
             return extend(name, merge(name, array))

@@ -90,6 +90,16 @@ class Component:
         }
 
 
+def encoder_names(family: str) -> tuple[str, ...]:
+    """The text encoders of a family, as their folders are called."""
+    return ("text_encoder", "text_encoder_2")[: 2 if family == "sdxl" else 1]
+
+
+def tokenizer_name(encoder: str) -> str:
+    """The folder of the tokenizer that belongs to a text encoder."""
+    return encoder.replace("text_encoder", "tokenizer")
+
+
 @dataclass(frozen=True)
 class TokenizerFiles:
     """A tokenizer's vocabulary and settings: file name -> where it lies.

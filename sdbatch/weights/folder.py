@@ -13,7 +13,15 @@ from pathlib import Path
 
 from sdbatch.errors import UserError, one_line
 from sdbatch.models.config import text_architecture
-from sdbatch.weights.checkpoint import Checkpoint, Component, Place, TokenizerFiles, read_json
+from sdbatch.weights.checkpoint import (
+    Checkpoint,
+    Component,
+    Place,
+    TokenizerFiles,
+    encoder_names,
+    read_json,
+    tokenizer_name,
+)
 from sdbatch.weights.family import family_of, settled_scheduler
 from sdbatch.weights.files.formats import open_tensor_file
 from sdbatch.weights.files.tensor_file import TensorFile
@@ -73,8 +81,8 @@ def open_folder(folder: Path, options: SourceOptions) -> Checkpoint:
     second = folder / "text_encoder_2"
     if family != "sdxl" and second.is_dir():
         raise UserError(f"{second}: unexpected, {family} has one text encoder")
-    names = ("text_encoder", "text_encoder_2")[: 2 if family == "sdxl" else 1]
-    tokenizers = [name.replace("text_encoder", "tokenizer") for name in names]
+    names = encoder_names(family)
+    tokenizers = [tokenizer_name(name) for name in names]
     path = folder / "scheduler" / "scheduler_config.json"
     scheduler, why_prediction = settled_scheduler(read_json(path), path, options.prediction)
     return Checkpoint(

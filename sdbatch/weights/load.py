@@ -15,6 +15,7 @@ import paddle
 from paddle import nn
 
 from sdbatch.weights.assign import Targets, assigned
+from sdbatch.weights.files.tensor_file import widened
 from sdbatch.weights.maps import KeyMap, Layout, Patch, same, unchanged
 
 
@@ -92,11 +93,6 @@ def bfloat16_bits(array: np.ndarray) -> np.ndarray:
     found = (bits >> 16).astype(np.uint16)
     found[nan] = 0x7FC0
     return found
-
-
-def widened(bits: np.ndarray) -> np.ndarray:
-    """bfloat16 bits as the float32 values they stand for."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def _to_tensor(array: np.ndarray) -> paddle.Tensor:

@@ -20,7 +20,9 @@ from sdbatch.weights.checkpoint import (
     Dropped,
     Place,
     TokenizerFiles,
+    encoder_names,
     read_json,
+    tokenizer_name,
 )
 from sdbatch.weights.family import family_of, prediction_of
 from sdbatch.weights.files.formats import open_tensor_file
@@ -55,7 +57,7 @@ def open_single_file(path: Path, options: SourceOptions) -> Checkpoint:
     family, why_family = family_of(unet, options.family)
     base = options.base or _FAMILIES / family
     prediction, why_prediction = prediction_of(file, family, options.prediction)
-    names = ("text_encoder", "text_encoder_2")[: 2 if family == "sdxl" else 1]
+    names = encoder_names(family)
     for name in networks.keys() - {"unet", "vae", *names}:
         for place in networks[name].values():
             raise UserError(
@@ -81,7 +83,7 @@ def open_single_file(path: Path, options: SourceOptions) -> Checkpoint:
         ),
         vae=vae,
         text_encoders=tuple(_text_encoder(path, networks[n], base, n) for n in names),
-        tokenizers=tuple(_tokenizer(base, n.replace("text_encoder", "tokenizer")) for n in names),
+        tokenizers=tuple(_tokenizer(base, tokenizer_name(n)) for n in names),
         scheduler=scheduler,
         scheduler_path=scheduler_path,
         dropped=(*dropped, *replaced, *unused),

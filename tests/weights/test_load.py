@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 from sdbatch.errors import UserError
 from sdbatch.models import layers
 from sdbatch.weights.files.safetensors import open_safetensors
-from sdbatch.weights.load import bfloat16_bits, build, fill, widened
+from sdbatch.weights.files.tensor_file import widened
+from sdbatch.weights.load import bfloat16_bits, build, fill
 from sdbatch.weights.maps import Layout
 from tests.weights.files.handmade import bfloat16_file, rounded_to_bfloat16
 

@@ -80,7 +80,7 @@ class TensorFile:
             array = np.lib.stride_tricks.as_strided(array, info.shape, steps)
             array = np.ascontiguousarray(array)
         if info.dtype == "BF16":
-            array = (array.astype("<u4") << 16).view("<f4")
+            array = widened(array)
         return array.reshape(info.shape)
 
     def items(self) -> Iterator[tuple[str, np.ndarray]]:
@@ -111,3 +111,8 @@ class TensorFile:
                 file.fileno(), info.stop - start, access=mmap.ACCESS_COPY, offset=start
             )
         return pages, info.start - start
+
+
+def widened(bits: np.ndarray) -> np.ndarray:
+    """bfloat16 bits as the float32 values they stand for."""
+    return (bits.astype("<u4") << 16).view("<f4")
