@@ -1,9 +1,11 @@
-"""Record what PyTorch draws, for the tests of sdbatch.noise: writes tests/golden/noise.json.
+"""Record what PyTorch and the web UI draw, for the tests of sdbatch.noise.
 
 Run from the repository root in an environment with PyTorch (CPU build; NumPy beside it):
 
     python tools/golden_noise.py                # rewrite the golden file
     python tools/golden_noise.py --exhaustive   # instead: compare all 2^24 radii and angles
+    python tools/golden_noise.py --philox FILE  # instead: rewrite tests/golden/philox.json from
+                                                # modules/rng_philox.py of a web UI's checkout
 
 The second form is the proof behind the first.  From 16 values on, every normal is the product of a
 radius and a sine or cosine, each a function of one 24-bit uniform; comparing those functions at
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -23,6 +26,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "noise.json"
+GOLDEN_PHILOX = GOLDEN.with_name("philox.json")
 
 SIZES = [
     1,
@@ -74,6 +78,7 @@ SEQUENCES = [  # (seed, sizes drawn one after the other from one generator)
     (2**32 + 5, [1024, 1, 1024, 1, 33, 7]),
     (2**63 - 1, [16384, 16384, 31, 9, 70_000, 1]),
 ]
+PHILOX = [(seed, [4 * 64 * 64, 1, 100, 4 * 128 * 128]) for seed in (0, 42, *SEEDS[3:])]
 _CHUNK = 38 * 16  # whole blocks of 16 that fit into one Mersenne twister state
 
 
@@ -110,6 +115,24 @@ def write_golden() -> None:
     )
 
 
+def write_golden_philox(source: Path) -> None:
+    """Write what the web UI's generator draws: of each draw of PHILOX, 20 values spread over it."""
+    make = runpy.run_path(str(source))["Generator"]
+    entries = []
+    for seed, sizes in PHILOX:
+        generator = make(seed)
+        drawn = [generator.randn((size,)) for size in sizes]
+        spread = [values[:: max(1, len(values) // 20)] for values in drawn]
+        entries.append({"seed": seed, "sizes": sizes, "values": [short(v) for v in spread]})
+    GOLDEN_PHILOX.write_text(one_line_per_entry({"draws": entries}))
+    print(f"{GOLDEN_PHILOX.relative_to(ROOT)}: {len(entries)} seeds")
+
+
+def short(values: np.ndarray) -> list[float]:
+    """float32 values in the nine digits that tell them apart."""
+    return [float(f"{value:.9g}") for value in values]
+
+
 def one_line_per_entry(golden: dict) -> str:
     """JSON with each list entry on its own line."""
     parts = []
@@ -124,7 +147,7 @@ def one_line_per_entry(golden: dict) -> str:
 def compare_exhaustively() -> int:
     """Put all 2^24 uniforms through PyTorch and sdbatch.noise; return how many values differ."""
     sys.path.insert(0, str(ROOT))
-    from sdbatch.noise import _box_muller
+    from sdbatch.noise.torch_cpu import _box_muller
 
     def ours(words: np.ndarray) -> np.ndarray:
         return _box_muller(words.astype(np.float32) * np.float32(2**-24))
@@ -178,6 +201,16 @@ if __name__ == "__main__":
         action="store_true",
         help="compare sdbatch.noise with PyTorch at every argument; write nothing",
     )
-    if parser.parse_args().exhaustive:
+    parser.add_argument(
+        "--philox",
+        type=Path,
+        metavar="FILE",
+        help="record modules/rng_philox.py of AUTOMATIC1111's web UI instead",
+    )
+    arguments = parser.parse_args()
+    if arguments.exhaustive:
         sys.exit(1 if compare_exhaustively() else 0)
-    write_golden()
+    if arguments.philox:
+        write_golden_philox(arguments.philox)
+    else:
+        write_golden()

@@ -1,8 +1,5 @@
 """The numbers `torch.randn` draws from a CPU generator, bit for bit, with NumPy alone.
 
-A published picture is reproducible from its seed only if the initial latent noise is the same.
-PaddlePaddle's generator draws other numbers, so the noise is made here, without PyTorch.
-
 Method, after PyTorch's sources (aten/src/ATen): the Mersenne twister of core/MT19937RNGEngine.h;
 from 16 values on, the float32 Box-Muller transform of native/cpu/DistributionTemplates.h on the
 Cephes polynomials of native/cpu/avx_mathfun.h (G. Garberoglio, zlib licence; J. Pommier's
@@ -23,9 +20,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sdbatch.noise.seeds import checked_seed
+
 Float32Array = NDArray[np.float32]
 Float32 = Float32Array | np.float32
-MAX_SEED = 2**63 - 1
 _BLOCK = 16  # PyTorch's vector path turns 8 + 8 uniforms into 16 normals
 
 _F = np.float32
@@ -68,12 +66,8 @@ class TorchGenerator:
     """
 
     def __init__(self, seed: int) -> None:
-        # bool is an int to Python; as a seed it is a slip.
-        is_integer = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-        if not is_integer or not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, not {seed!r}")
         # RandomState seeds MT19937 as PyTorch does, and its stream is frozen by NumPy's NEP 19.
-        self._twister = np.random.RandomState(int(seed) & 0xFFFFFFFF)
+        self._twister = np.random.RandomState(checked_seed(seed) & 0xFFFFFFFF)
         self._spare: float | None = None
 
     def randn(self, shape: int | Sequence[int]) -> Float32Array:
