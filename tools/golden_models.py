@@ -59,17 +59,6 @@ TEXTS = {
         "Ａ全角　空格 café",
     ],
 }
-SCHEDULES = [
-    {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
-    {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
-    {"beta_schedule": "squaredcos_cap_v2"},
-    {
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "rescale_betas_zero_snr": True,
-    },
-]
 
 # What the demo checkpoints do not have, at widths of 32 and 64.
 TINY = {
@@ -124,28 +113,6 @@ WRITES_TO_A_NORM = re.compile(
     r"\b(conv_in|conv1|conv2|conv_shortcut|time_emb_proj|proj_in|to_out\.0|ff\.net\.2|proj_out"
     r"|(down|up)samplers\.0\.conv)\."
 )
-LATENT_BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-ZERO_SNR = {
-    "prediction_type": "v_prediction",
-    "timestep_spacing": "trailing",
-    "rescale_betas_zero_snr": True,
-}
-TRAJECTORIES = [
-    *(
-        (solver, {"prediction_type": prediction, "timestep_spacing": spacing})
-        for solver in SOLVERS
-        for prediction in ("epsilon", "v_prediction", "sample")
-        for spacing in ("leading", "trailing", "linspace")
-        if (solver, prediction) != ("plms", "sample")  # diffusers refuses it
-    ),
-    ("ddim", ZERO_SNR),
-    ("ddpm", ZERO_SNR),
-    ("ddim", {"set_alpha_to_one": False}),
-    ("plms", {"set_alpha_to_one": True}),
-    ("ddim", {"clip_sample": True, "clip_sample_range": 1.5}),
-    ("ddpm", {"clip_sample": True}),
-    ("ddpm", {"variance_type": "fixed_large"}),
-]
 
 
 def load(name: str) -> StableDiffusionPipeline:
@@ -210,44 +177,6 @@ def pictures(
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         output_type="pil",
     ).images
-
-
-def schedules() -> list[dict]:
-    """Signal shares and visited timesteps of several scheduler configs."""
-    records = []
-    for betas in SCHEDULES:
-        scheduler = DDIMScheduler(**betas)
-        alphas = [float(a) for a in scheduler.alphas_cumprod[::111]]
-        record = {"config": betas, "alphas_cumprod_every_111": alphas, "timesteps": []}
-        for spacing in ("leading", "trailing", "linspace"):
-            for offset, steps in ((0, 7), (1, 20), (1, 50)):
-                scheduler = DDIMScheduler(**betas, timestep_spacing=spacing, steps_offset=offset)
-                scheduler.set_timesteps(steps)
-                record["timesteps"].append([spacing, offset, steps, scheduler.timesteps.tolist()])
-        records.append(record)
-    return records
-
-
-@torch.no_grad()
-def trajectories() -> list[dict]:
-    """Where each solver takes the same noise, with a network that is linear in x and t."""
-    records = []
-    for solver, settings in TRAJECTORIES:
-        kind, extra = SOLVERS[solver]
-        config = {**LATENT_BETAS, "steps_offset": 1, **extra, **settings}
-        if solver != "plms":
-            config.setdefault("clip_sample", False)
-        scheduler = kind(**config)
-        scheduler.set_timesteps(7)
-        generator = torch.Generator().manual_seed(11)
-        x = torch.randn(1, 4, 2, 2, generator=generator)
-        for t in scheduler.timesteps:
-            output = (0.2 + t / 2000) * x - 0.1
-            noise = {"generator": generator} if solver == "ddpm" else {}
-            x = scheduler.step(output, t, x, **noise).prev_sample
-        config["_class_name"] = kind.__name__
-        records.append({"solver": solver, "config": config, "result": x.flatten().tolist()})
-    return records
 
 
 def set_random_weights(network: torch.nn.Module, quiet: bool = False) -> np.ndarray:
@@ -366,8 +295,6 @@ def main() -> None:
         "guidance_scale": GUIDANCE,
         "negative_prompt": "blue in every fourth picture from the first, else empty",
         "models": jobs,
-        "schedules": schedules(),
-        "trajectories": trajectories(),
     }
     text = json.dumps(record, ensure_ascii=False, indent=1)
     (out / "golden.json").write_text(text + "\n", encoding="utf-8")
