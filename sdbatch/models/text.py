@@ -1,15 +1,16 @@
 """Text encoders from PaddleNLP behind one small interface.
 
-`TextEncoder.encode` turns strings into the states that the UNet's cross-attention reads. Which
+`TextEncoder.encode` turns ids into the states that the UNet's cross-attention reads. Which
 encoder a checkpoint has is told by its own `config.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 from paddlenlp.transformers import (
@@ -22,27 +23,64 @@ from paddlenlp.transformers import (
 from paddlenlp.transformers.model_utils import no_init_weights
 
 from sdbatch.models.config import UnsupportedConfig, text_architecture
-
-Tokenize = Callable[[Sequence[str]], list[list[int]]]
+from sdbatch.text.tokens import Tokenizer
 
 
 @dataclass(frozen=True)
 class TextEncoder:
     """A tokenizer and the network that reads its ids."""
 
-    tokenize: Tokenize
+    tokenizer: Tokenizer
     network: nn.Layer
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Text states [len(texts), tokens, width], every text padded or cut to the full length."""
-        ids = paddle.to_tensor(self.tokenize(texts), dtype="int64")
-        if isinstance(self.network, BertModel):
+    @property
+    def layers(self) -> int:
+        """How many transformer layers the network has."""
+        return self.network.config.num_hidden_layers
+
+    def encode(
+        self, ids: Sequence[Sequence[int]], skip: int = 0, *, normed: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """Read rows of ids, each by itself.
+
+        Args:
+            ids: [n, tokens], framed and padded.
+            skip: how many of the last layers are left out of the states, at most `layers`.
+            normed: whether states pass the norm that follows the last layer. BERT has none.
+
+        Returns:
+            states [n, tokens, width], and, of a network with a projection, the projected state
+            [n, projection] of each row's end, which no layer is left out of.
+        """
+        rows = paddle.to_tensor(np.asarray(ids, np.int64))
+        network = self.network
+        if isinstance(network, BertModel):
             # Taiyi-style checkpoints were trained attending to the padding; left alone, PaddleNLP
             # would mask it.
-            return self.network(ids, attention_mask=paddle.ones_like(ids))[0]
-        states = self.network(ids)
-        # With a projection, the pooled text comes first.
-        return states[isinstance(self.network, CLIPTextModelWithProjection)]
+            found = network(rows, attention_mask=paddle.ones_like(rows), **_ALL)
+            return found.hidden_states[-1 - skip], None
+        found = network.text_model(rows, **_ALL)
+        last, states = found.last_hidden_state, found.hidden_states[-1 - skip]
+        if normed:
+            states = network.text_model.ln_final(states) if skip else last
+        if not isinstance(network, CLIPTextModelWithProjection):
+            return states, None
+        ends = _ends(np.asarray(ids), network.config.eos_token_id)
+        pooled = paddle.stack([row[end] for row, end in zip(last, ends.tolist(), strict=True)])
+        return states, paddle.matmul(pooled, network.text_projection)
+
+
+_ALL = {"output_hidden_states": True, "return_dict": True}
+
+
+def _ends(ids: np.ndarray, eos_token_id: int) -> np.ndarray:
+    """The position of each row's first end token, as transformers' `CLIPTextModel` finds it.
+
+    Configs from before transformers 4.31 say 2, which is wrong; there it is that of the largest id,
+    which is the end token unless there are new tokens. (PaddleNLP does the same, but on a GPU
+    which of several largest ids it takes is not said.)
+    """
+    return (ids if eos_token_id == 2 else ids == eos_token_id).argmax(axis=-1)
 
 
 def text_network(config: Mapping[str, Any]) -> nn.Layer:

@@ -7,21 +7,17 @@ diffusers `loaders/textual_inversion.py`.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sdbatch.errors import UserError, one_line
+from sdbatch.text.bpe import normal
 from sdbatch.weights.files.formats import open_tensor_file
 from sdbatch.weights.files.tensor_file import TensorFile
-
-if TYPE_CHECKING:
-    from paddlenlp.transformers import CLIPTokenizer
 
 TABLE = "text_model.embeddings.token_embedding.weight"
 """The weight that new tokens lengthen."""
@@ -131,18 +127,16 @@ def extended_config(config: Mapping[str, Any], embeddings: Sequence[Embedding]) 
     return {**config, "vocab_size": config["vocab_size"] + more}
 
 
-def extend_tokenizer(
-    tokenizer: CLIPTokenizer, embeddings: Sequence[Embedding], vocab_size: int
-) -> None:
-    """Teach a tokenizer the new tokens, in place: the first has the id `vocab_size`.
+def new_words(
+    embeddings: Sequence[Embedding], vocabulary: Collection[str], vocab_size: int
+) -> dict[str, tuple[int, ...]]:
+    """The ids that each new token stands for in prompts; the first has the id `vocab_size`.
 
-    They are found as transformers finds them: anywhere, also inside words, the longest of those
-    that begin first; in any case and composition of characters, but not across a special token.
-    A token found stands for all its words.
+    A token stands for all its words; a word of a token of several vectors, for itself.
 
     Args:
-        tokenizer: PaddleNLP's.
         embeddings: in the order of `extended`.
+        vocabulary: all words of the tokenizer.
         vocab_size: of the text encoder, before it is extended.
 
     Raises:
@@ -150,62 +144,17 @@ def extend_tokenizer(
             rows that `extended` appends.
     """
     if not embeddings:
-        return
-    if len(tokenizer) != vocab_size:
+        return {}
+    if len(vocabulary) != vocab_size:
         raise UserError(
-            f"{embeddings[0].path}: cannot be added: the tokenizer has {len(tokenizer)} words, "
+            f"{embeddings[0].path}: cannot be added: the tokenizer has {len(vocabulary)} words, "
             f"the text encoder {vocab_size}"
         )
-    _refuse_known(embeddings, tokenizer.get_vocab())
+    _refuse_known(embeddings, vocabulary)
     words = [word for embedding in embeddings for word in embedding.words]
-    ids = {word: vocab_size + i for i, word in enumerate(words)}
-    tokenizer.added_tokens_encoder.update(ids)
-    tokenizer.added_tokens_decoder.update({i: word for word, i in ids.items()})
-    tokenizer.tokenize = with_new_words(
-        tokenizer.tokenize, embeddings, tokenizer.all_special_tokens
-    )
-
-
-def with_new_words(
-    tokenize: Callable[[str], list[str]], embeddings: Iterable[Embedding], special: Collection[str]
-) -> Callable[[str], list[str]]:
-    """`tokenize` that knows new words: it is given what lies between them.
-
-    Args:
-        tokenize: from text to words.
-        embeddings: whose words are new.
-        special: tokens that are found before all others, as they are written.
-    """
-    stands_for = {}
-    for embedding in embeddings:
-        stands_for |= {_normal(word): (word,) for word in embedding.words}
-        stands_for[_normal(embedding.token)] = embedding.words
-    longest_first = sorted(stands_for, key=len, reverse=True)
-    new = re.compile("|".join(map(re.escape, longest_first)))
-    known = re.compile(f"({'|'.join(map(re.escape, special))})")
-
-    def extended_tokenize(text: str, **settings: Any) -> list[str]:
-        if not new.search(_normal(text)):
-            return tokenize(text, **settings)
-        words: list[str] = []
-        for i, part in enumerate(known.split(text)):
-            if i % 2:
-                words.append(part)
-                continue
-            part, start = _normal(part), 0
-            for match in new.finditer(part):
-                words += tokenize(part[start : match.start()], **settings)
-                words += stands_for[match[0]]
-                start = match.end()
-            words += tokenize(part[start:], **settings)
-        return words
-
-    return extended_tokenize
-
-
-def _normal(text: str) -> str:
-    """The text as transformers' CLIP tokenizer reads it."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).lower()
+    ids = {word: (vocab_size + i,) for i, word in enumerate(words)}
+    whole = {e.token: tuple(ids[word][0] for word in e.words) for e in embeddings}
+    return ids | whole
 
 
 def _refuse_known(embeddings: Sequence[Embedding], vocabulary: Collection[str]) -> None:
@@ -217,7 +166,7 @@ def _refuse_known(embeddings: Sequence[Embedding], vocabulary: Collection[str]) 
                     f"{embedding.path}: token {word!r}: the model's vocabulary has it already; "
                     "give another token"
                 )
-            other = seen.setdefault(_normal(word), embedding)
+            other = seen.setdefault(normal(word), embedding)
             if other is not embedding:
                 raise UserError(
                     f"{embedding.path}: token {word!r}: {other.path} has it already; "

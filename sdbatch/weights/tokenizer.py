@@ -1,19 +1,33 @@
-"""Tokenizers of a checkpoint folder, from PaddleNLP, as a plain function from texts to ids."""
+"""Tokenizers of a checkpoint's files, with the settings that lie beside them. Imports no Paddle."""
 
 from __future__ import annotations
 
-import tempfile
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paddlenlp.transformers import BertTokenizer, CLIPTokenizer
-
-from sdbatch.models.text import Tokenize
+from sdbatch.errors import UserError
+from sdbatch.text.bpe import ClipVocabulary, clip_words
+from sdbatch.text.tokens import Tokenizer
+from sdbatch.text.wordpiece import BertVocabulary, bert_words
 from sdbatch.weights.checkpoint import TokenizerFiles, read_json
-from sdbatch.weights.embeddings import Embedding, extend_tokenizer
-from sdbatch.weights.vocabulary import write_vocabulary
+from sdbatch.weights.embeddings import Embedding, new_words
+from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary
+
+_END = "<|endoftext|>"
+_CLIP_SPECIAL = {
+    "bos_token": "<|startoftext|>",
+    "eos_token": _END,
+    "unk_token": _END,
+    "pad_token": _END,
+}
+_BERT_SPECIAL = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
 
 
 def open_tokenizer(
@@ -22,11 +36,11 @@ def open_tokenizer(
     max_positions: int,
     embeddings: Sequence[Embedding] = (),
     vocab_size: int = 0,
-) -> Tokenize:
+) -> Tokenizer:
     """The tokenizer that belongs to a text encoder of `kind`.
 
-    Texts are padded and cut to the tokenizer's `model_max_length` (at most `max_positions`, the
-    rows of the encoder's position table).
+    Its length is its `model_max_length`, at most `max_positions`, the rows of the encoder's
+    position table.
 
     Args:
         given: its files.
@@ -36,48 +50,94 @@ def open_tokenizer(
         vocab_size: of the text encoder, for new tokens.
 
     Raises:
-        UserError: a vocabulary file is missing, or a token cannot be added.
+        UserError: a vocabulary file is missing or malformed, or a token cannot be added.
     """
     # Where the two differ transformers follows the second: SD 2.x pads with "!", which only
     # special_tokens_map.json says.
     raw = _settings(given.files.get("tokenizer_config.json"))
     raw |= _settings(given.files.get("special_tokens_map.json"))
     length = min(int(raw.get("model_max_length", max_positions)), max_positions)
-    with tempfile.TemporaryDirectory() as folder:  # PaddleNLP reads files, and only now
-        files = [str(path) for path in write_vocabulary(given, kind, Path(folder))]
-        if kind == "BertModel":
-            names = ("do_lower_case", "tokenize_chinese_chars", "strip_accents")
-            tokenizer = BertTokenizer(*files, **{k: raw[k] for k in names if k in raw})
-        else:
-            tokenizer = CLIPTokenizer(*files, **{k: _token(raw[k]) for k in _SPECIAL if k in raw})
-    if kind != "BertModel":
-        # A prompt's own "!" is the padding token too where that is "!", as in transformers.
-        tokens = ("bos_token", "eos_token", "pad_token")
-        tokenizer.add_special_tokens({name: getattr(tokenizer, name) for name in tokens})
-        # Left alone, PaddleNLP puts spaces around Chinese characters unless ftfy is installed.
-        # transformers only composes them (NFC), and its ids are the ones that models know.
-        tokenizer.fix_text = _composed
-        extend_tokenizer(tokenizer, embeddings, vocab_size)
-
-    def tokenize(texts: Sequence[str]) -> list[list[int]]:
-        encoded = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length)
-        return encoded["input_ids"]
-
-    return tokenize
+    if length < 3:
+        raise UserError(
+            f"{given.folder}: model_max_length: expected at least 3 tokens, found {length}"
+        )
+    if kind == "BertModel":
+        return _bert(given, raw, length)
+    return _clip(given, raw, length, embeddings, vocab_size)
 
 
-def _composed(text: str) -> str:
-    """In NFC and small letters, each by itself: Python alone would end Greek words in another s."""
-    return "".join(map(str.lower, unicodedata.normalize("NFC", text)))
+def _clip(
+    given: TokenizerFiles,
+    raw: Mapping[str, Any],
+    length: int,
+    embeddings: Sequence[Embedding],
+    vocab_size: int,
+) -> Tokenizer:
+    ids, merges = clip_vocabulary(given)
+    texts = _special_texts(given, raw, _CLIP_SPECIAL, ids)
+    normalized = _special_tokens(raw)
+    vocabulary = ClipVocabulary(
+        ids,
+        merges,
+        unknown=ids[texts["unk_token"]],
+        as_written={text: ids[text] for text, found in normalized.items() if not found},
+        normalized={text: (ids[text],) for text, found in normalized.items() if found}
+        | new_words(embeddings, ids, vocab_size),
+    )
+    bos, eos, pad = (ids[texts[key]] for key in ("bos_token", "eos_token", "pad_token"))
+    return Tokenizer(clip_words(vocabulary), bos, eos, pad, length, comma=ids.get(",</w>"))
+
+
+def _special_tokens(raw: Mapping[str, Any]) -> dict[str, bool]:
+    """Each special token, and whether it is looked for in the text in small letters.
+
+    Tokens that are named as plain text are looked for as written; of two that differ the later
+    counts (`PreTrainedTokenizerFast`, transformers 5). A prompt's own "!" is such a token where
+    that is the padding.
+    """
+    named = [raw.get(key) or default for key, default in _CLIP_SPECIAL.items()]
+    found = dict(dict.fromkeys((_content(value), _normalized(value)) for value in named))
+    table = raw.get("added_tokens_decoder")  # which transformers 4.34 and later write
+    table = [e for e in table.values() if isinstance(e, dict)] if isinstance(table, dict) else []
+    listed = {_content(value): _normalized(value) for value in table}
+    return {text: listed.get(text, normalized) for text, normalized in found}
+
+
+def _bert(given: TokenizerFiles, raw: Mapping[str, Any], length: int) -> Tokenizer:
+    ids = bert_vocabulary(given)
+    texts = _special_texts(given, raw, _BERT_SPECIAL, ids)
+    lower = bool(raw.get("do_lower_case", True))
+    marks = raw.get("strip_accents")
+    vocabulary = BertVocabulary(
+        ids,
+        unknown=ids[texts["unk_token"]],
+        special=tuple(texts.values()),
+        lower=lower,
+        strip_accents=lower if marks is None else bool(marks),
+        split_chinese=bool(raw.get("tokenize_chinese_chars", True)),
+    )
+    cls, sep, pad = (ids[texts[key]] for key in ("cls_token", "sep_token", "pad_token"))
+    return Tokenizer(bert_words(vocabulary), cls, sep, pad, length, chunked=False)
+
+
+def _special_texts(
+    given: TokenizerFiles, raw: Mapping[str, Any], defaults: Mapping[str, str], known: Container
+) -> dict[str, str]:
+    texts = {key: _content(raw.get(key) or default) for key, default in defaults.items()}
+    for key, text in texts.items():
+        if text not in known:
+            raise UserError(f"{given.folder}: {key} {text!r}: not in the vocabulary")
+    return texts
+
+
+def _content(value: str | Mapping[str, Any]) -> str:
+    """A special token's text: older configs store it as an object with its stripping rules."""
+    return str(value["content"]) if isinstance(value, Mapping) else value
+
+
+def _normalized(value: str | Mapping[str, Any]) -> bool:
+    return isinstance(value, Mapping) and bool(value.get("normalized", False))
 
 
 def _settings(path: Path | None) -> dict[str, Any]:
     return {} if path is None else read_json(path)
-
-
-_SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
-
-
-def _token(value: str | dict) -> str:
-    """A special token's text: older configs store it as an object with its stripping rules."""
-    return value["content"] if isinstance(value, dict) else value

@@ -1,7 +1,7 @@
 """A tokenizer's vocabulary files, made from `tokenizer.json` where it is all there is.
 
-transformers 5 saves nothing else; PaddleNLP's tokenizers read `vocab.json` and `merges.txt` (CLIP)
-or `vocab.txt` (BERT). Imports no Paddle.
+transformers 5 saves nothing else; other tokenizers read `vocab.json` and `merges.txt` (CLIP) or
+`vocab.txt` (BERT). Imports no Paddle.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def write_vocabulary(given: TokenizerFiles, kind: str, folder: Path) -> list[Pat
     Raises:
         UserError: a file is missing or malformed, or there are words outside the vocabulary.
     """
-    texts = _vocabulary(given, kind)
+    texts = vocabulary_texts(given, kind)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
 
 
-def _vocabulary(given: TokenizerFiles, kind: str) -> dict[str, str]:
-    """Name -> text: as the files are, else from `tokenizer.json`."""
+def vocabulary_texts(given: TokenizerFiles, kind: str) -> dict[str, str]:
+    """Name -> text: as the files are, else from `tokenizer.json`; errors as `write_vocabulary`."""
     _refuse_added(given)
     names = _BERT_FILES if kind == "BertModel" else _CLIP_FILES
     missing = [name for name in names if name not in given.files]
@@ -70,13 +70,54 @@ def _vocabulary(given: TokenizerFiles, kind: str) -> dict[str, str]:
     }
 
 
+def clip_vocabulary(given: TokenizerFiles) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The ids of all tokens of a CLIP tokenizer, and its merges, best first.
+
+    Raises:
+        UserError: as `write_vocabulary`; a file that is no vocabulary or no list of merges.
+    """
+    words, merges = vocabulary_texts(given, "CLIPTextModel").values()
+    try:
+        ids = json.loads(words)
+    except ValueError:
+        ids = None
+    if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
+        raise UserError(f"{given.files['vocab.json']}: expected words with their numbers")
+    _refuse_listed(given, ids)
+    lines = merges.split("\n")
+    lines = lines[lines[0].startswith("#version") :]
+    pairs = [tuple(line.split()) for line in lines if line.strip()]
+    for pair in pairs:
+        if len(pair) != 2:
+            found = one_line(" ".join(pair))[:100]
+            raise UserError(f"{given.files['merges.txt']}: expected pairs, found {found}")
+    return ids, pairs
+
+
+def bert_vocabulary(given: TokenizerFiles) -> dict[str, int]:
+    """The ids of all tokens of a BERT tokenizer; errors as `write_vocabulary`."""
+    (lines,) = vocabulary_texts(given, "BertModel").values()
+    ids = {word: i for i, word in enumerate(lines.removesuffix("\n").split("\n"))}
+    _refuse_listed(given, ids)
+    return ids
+
+
 def _refuse_added(given: TokenizerFiles) -> None:
     path, words = given.files.get("added_tokens.json"), given.files.get("vocab.json")
     if path:
         _refuse_unknown(path, read_json(path), read_json(words) if words else {})
 
 
-def _refuse_unknown(path: Path, added: Mapping[str, object], known: Collection[str]) -> None:
+def _refuse_listed(given: TokenizerFiles, known: Collection[str]) -> None:
+    """transformers 4.34 and later list added words among the settings too."""
+    path = given.files.get("tokenizer_config.json")
+    table = read_json(path).get("added_tokens_decoder") if path else None
+    entries = table.items() if isinstance(table, dict) else ()
+    listed = {str(e.get("content")): number for number, e in entries if isinstance(e, dict)}
+    _refuse_unknown(path, listed, known)
+
+
+def _refuse_unknown(path: Path | None, added: Mapping[str, object], known: Collection[str]) -> None:
     """Words that were added later would silently be cut into pieces."""
     for word, number in added.items():
         if word not in known:

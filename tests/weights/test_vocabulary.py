@@ -1,6 +1,7 @@
 """Folders that transformers 5 saved have only tokenizer.json: the same vocabulary is in it."""
 
 import json
+import shutil
 
 import pytest
 
@@ -38,8 +39,9 @@ def save(folder, model: object) -> TokenizerFiles:
 def test_clip_ids_are_the_same(folder, as_text):
     texts = ["a red star on a blue background", "You're 红色的 star!"]
     whole = TokenizerFiles.in_folder(ASSETS / "demo" / "tokenizer")
-    expected = open_tokenizer(whole, CLIP, 77)(texts)
-    assert open_tokenizer(save(folder, clip_model(as_text)), CLIP, 77)(texts) == expected
+    expected = open_tokenizer(whole, CLIP, 77)
+    found = open_tokenizer(save(folder, clip_model(as_text)), CLIP, 77)
+    assert [found.ids(text) for text in texts] == [expected.ids(text) for text in texts]
 
 
 def test_bert_ids_are_the_same(folder):
@@ -47,7 +49,8 @@ def test_bert_ids_are_the_same(folder):
     words = whole.files["vocab.txt"].read_text(encoding="utf-8").splitlines()
     given = save(folder, {"type": "WordPiece", "vocab": {word: i for i, word in enumerate(words)}})
     texts = ["蓝色背景上的红色星形", "一个圆"]
-    assert open_tokenizer(given, BERT, 40)(texts) == open_tokenizer(whole, BERT, 40)(texts)
+    found, expected = open_tokenizer(given, BERT, 40), open_tokenizer(whole, BERT, 40)
+    assert [found.ids(text) for text in texts] == [expected.ids(text) for text in texts]
 
 
 def test_files_of_their_own_come_first(folder, tmp_path):
@@ -84,7 +87,7 @@ def test_words_added_in_the_same_file_are_refused(folder):
     given = save(folder, model)
     path = folder / "tokenizer.json"
     path.write_text(json.dumps({"model": model, "added_tokens": known}))
-    assert len(open_tokenizer(given, CLIP, 77)(["a"])) == 1
+    assert open_tokenizer(given, CLIP, 77).ids("a") == [320]
     path.write_text(
         json.dumps({"model": model, "added_tokens": [*known, {"id": 594, "content": "<cat>"}]})
     )
@@ -104,3 +107,29 @@ def test_words_outside_the_vocabulary_are_refused(folder):
     (folder / "added_tokens.json").write_text('{"<cat>": 594}')
     with pytest.raises(UserError, match=r"added_tokens.json: <cat> \(594\): words outside"):
         open_tokenizer(save(folder, clip_model(as_text=False)), CLIP, 77)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(CLIP, "demo"), (BERT, "demo_zh")])
+def test_words_listed_among_the_settings_are_refused(tmp_path, kind, name):
+    folder = shutil.copytree(ASSETS / name / "tokenizer", tmp_path / "copy")
+    listed = {"added_tokens_decoder": {"594": {"content": "<cat>", "special": False}}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(listed))
+    with pytest.raises(UserError, match=r"tokenizer_config.json: <cat> \(594\): words outside"):
+        open_tokenizer(TokenizerFiles.in_folder(folder), kind, 77)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("vocab.json", "{", "expected words with their numbers"),
+        ("vocab.json", "[]", "expected words with their numbers"),
+        ("vocab.json", '{"a": "b"}', "expected words with their numbers"),
+        ("merges.txt", "#version: 0.2\na b\na b c\n", "expected pairs, found a b c"),
+    ],
+)
+def test_malformed_files_are_refused(tmp_path, file, text, expected):
+    folder = shutil.copytree(ASSETS / "demo" / "tokenizer", tmp_path / "copy")
+    (folder / file).write_text(text)
+    with pytest.raises(UserError) as caught:
+        open_tokenizer(TokenizerFiles.in_folder(folder), CLIP, 77)
+    assert str(caught.value) == f"{folder / file}: {expected}"
