@@ -24,9 +24,27 @@ OVERRIDES = {
     "height": pa.int64(),
     "steps": pa.int64(),
     "guidance_scale": pa.float64(),
+    "guidance_rescale": pa.float64(),
+    "strength": pa.float64(),
     "images_per_prompt": pa.int64(),
 }
 """Columns that override the config for their row, where they are not null."""
+
+SIZE_HINTS = (
+    "original_width",
+    "original_height",
+    "crop_left",
+    "crop_top",
+    "target_width",
+    "target_height",
+)
+"""Columns that tell SDXL of sizes; where null, those of the picture, not cut."""
+
+PICTURES = ("init_image", "mask")
+"""Columns that hold a picture each: a path, its bytes, or both in a struct as HF datasets has."""
+
+DEFAULT_STRENGTH = 0.8
+"""Of rows with a picture but no mask, where nobody says; as in diffusers."""
 
 _ID_BYTES = 100  # leaves room for "-000.png" and more under the usual limit of 255
 _SAFE_ID = re.compile(r"(?!\.)[\w.\-]+")
@@ -94,13 +112,70 @@ class RowChecks:
         self._refuse("seed", values > last, "expected seed + images_per_prompt - 1 below 2^63")
 
     def guidance(self) -> None:
-        """Refuse guidance scales that are negative or not finite."""
-        if "guidance_scale" not in self.batch.schema.names:
-            return
-        column = self._get("guidance_scale").cast(pa.float64(), safe=False)
-        values = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
+        """Refuse guidance scales that are negative or not finite, and rescaling outside 0..1."""
+        values = self._numbers("guidance_scale", 0.0)
         bad = ~np.isfinite(values) | (values < 0)
         self._refuse("guidance_scale", bad, "expected a number of 0 or more")
+        values = self._numbers("guidance_rescale", 0.0)
+        self._refuse("guidance_rescale", ~((values >= 0) & (values <= 1)), "expected 0 to 1")
+
+    def pictures(self, steps: np.ndarray, strength: float | None, *, all_masked: bool) -> None:
+        """Refuse masks without a picture, and strengths that leave nothing to do.
+
+        Args:
+            steps: of each row.
+            strength: the config's.
+            all_masked: the network cannot do without picture and mask.
+        """
+        for name in PICTURES:
+            self._refuse(name, self._empty_path(name), "expected a path")
+        has_picture, has_mask = self._given("init_image"), self._given("mask")
+        if all_masked:
+            why = "expected a picture: the model is for inpainting"
+            self._refuse("init_image", ~has_picture, why)
+            self._refuse("mask", ~has_mask, why.replace("picture", "mask"))
+        self._refuse("init_image", has_mask & ~has_picture, "expected the picture of the mask")
+        usual = np.where(has_mask, 1.0, DEFAULT_STRENGTH) if strength is None else strength
+        strengths = np.where(self._given("strength"), self._numbers("strength", 1.0), usual)
+        bad = ~((strengths > 0) & (strengths <= 1))
+        self._refuse("strength", bad, "expected more than 0, up to 1")
+        idle = has_picture & ((steps * strengths).astype(np.int64) < 1)
+        self._refuse("strength", idle, "expected at least one step (steps x strength)", strength)
+
+    def size_hints(self) -> None:
+        """Refuse sizes and corners that no picture has."""
+        for name in SIZE_HINTS:
+            least = 0 if name.startswith("crop") else 1
+            self.column(name, least, least, 1 << 20)
+
+    def _numbers(self, name: str, default: float) -> np.ndarray:
+        """float64 [rows]: the column, `default` where it is null or absent."""
+        if name not in self.batch.schema.names:
+            return np.full(self.batch.num_rows, default)
+        column = self._get(name).cast(pa.float64(), safe=False)
+        return pc.fill_null(column, default).to_numpy(zero_copy_only=False)
+
+    def _given(self, name: str) -> np.ndarray:
+        """bool [rows]: where the column holds something."""
+        if name not in self.batch.schema.names:
+            return np.zeros(self.batch.num_rows, bool)
+        column = self._get(name)
+        parts = column.flatten() if pa.types.is_struct(column.type) else [column]
+        return np.any([np.asarray(pc.is_valid(part)) for part in parts], axis=0)
+
+    def _empty_path(self, name: str) -> np.ndarray:
+        """bool [rows]: where the column holds a path of no characters, and no bytes."""
+        if name not in self.batch.schema.names:
+            return np.zeros(self.batch.num_rows, bool)
+        column = self._get(name)
+        parts = column.flatten() if pa.types.is_struct(column.type) else [column]
+        empty, data = np.zeros((2, len(column)), bool)
+        for part in parts:
+            if _is_text(part.type):
+                empty |= np.asarray(pc.fill_null(pc.equal(part, ""), False))
+            else:
+                data |= np.asarray(pc.is_valid(part))
+        return empty & ~data
 
     def _get(self, name: str) -> pa.Array:
         return self.batch.column(self.batch.schema.get_field_index(name))
@@ -137,9 +212,15 @@ def check_schema(path: Path, schema: pa.Schema) -> None:
         _is_text(schema.field("id").type) or pa.types.is_integer(schema.field("id").type)
     ):
         raise UserError(f"{path}: id: expected text or integers, found {schema.field('id').type}")
-    for name, expected in OVERRIDES.items():
+    for name, expected in (OVERRIDES | dict.fromkeys(SIZE_HINTS, pa.int64())).items():
         if name in schema.names:
             _check_type(path, schema.field(name), expected)
+    for name in PICTURES:
+        if name in schema.names and not _holds_pictures(schema.field(name).type):
+            raise UserError(
+                f"{path}: {name}: expected paths, bytes or a struct of bytes and path, found "
+                f"{schema.field(name).type}"
+            )
 
 
 def _check_type(path: Path, field: pa.Field, expected: pa.DataType) -> None:
@@ -152,6 +233,15 @@ def _check_type(path: Path, field: pa.Field, expected: pa.DataType) -> None:
         good = pa.types.is_floating(kind) or pa.types.is_integer(kind)
     if not good and not pa.types.is_null(kind):
         raise UserError(f"{path}: {field.name}: expected {expected}, found {kind}")
+
+
+def _holds_pictures(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        names = {kind.field(i).name for i in range(kind.num_fields)}
+        parts = [kind.field(name).type for name in ("bytes", "path") if name in names]
+        return bool(parts) and names <= {"bytes", "path"} and all(map(_holds_pictures, parts))
+    plain = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null, _is_text)
+    return any(test(kind) for test in plain)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from sdbatch.dataset.schema import check_carried
 from sdbatch.errors import UserError, one_line
-from sdbatch.prompts.checks import OVERRIDES, check_schema
+from sdbatch.prompts.checks import OVERRIDES, PICTURES, SIZE_HINTS, check_schema
 from sdbatch.prompts.table import PromptDefaults, PromptTable
 
 
@@ -64,7 +64,12 @@ def _read_delimited(source: Path, delimiter: str) -> pa.Table:
         source,
         parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types={"id": pa.string(), "prompt": pa.string(), **OVERRIDES},
+            column_types={
+                **{"id": pa.string(), "prompt": pa.string()},
+                **OVERRIDES,
+                **dict.fromkeys(SIZE_HINTS, pa.int64()),
+                **dict.fromkeys(PICTURES, pa.string()),
+            },
             strings_can_be_null=True,
             null_values=[""],
         ),

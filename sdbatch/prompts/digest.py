@@ -39,6 +39,7 @@ class _ColumnDigest:
     def __init__(self) -> None:
         self._streams = [hashlib.sha256() for _ in range(3)]
         self._kind = ""
+        self._fields: dict[tuple[str, int], _ColumnDigest] = {}  # of a struct with bytes in it
 
     def update(self, column: pa.Array) -> None:
         if isinstance(column, pa.ExtensionArray):
@@ -54,6 +55,13 @@ class _ColumnDigest:
         elif pa.types.is_floating(kind):
             self._kind = "number"
             values.update(_numbers(column.cast(pa.float64()), 0.0))
+        elif _is_bytes(kind):
+            self._kind = "binary"
+            self._update_bytes(column)
+        elif pa.types.is_struct(kind) and any(_is_bytes(field.type) for field in kind):
+            self._kind = "struct"
+            for k, cells in enumerate(column.flatten()):
+                self._fields.setdefault((kind[k].name, k), _ColumnDigest()).update(cells)
         else:
             self._kind = "text"
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
@@ -63,9 +71,26 @@ class _ColumnDigest:
             lengths.update(pc.binary_length(texts).to_numpy(zero_copy_only=False).tobytes())
             values.update("".join(texts.to_pylist()).encode())
 
+    def _update_bytes(self, column: pa.Array) -> None:
+        """Null cells have no bytes; the others lie in one buffer, end to end."""
+        cells = pc.fill_null(column.cast(pa.large_binary()), b"")
+        _, lengths, values = self._streams
+        lengths.update(pc.binary_length(cells).to_numpy(zero_copy_only=False).tobytes())
+        _, offsets, buffer = cells.buffers()
+        ends = np.frombuffer(offsets, np.int64)[cells.offset : cells.offset + len(cells) + 1]
+        if buffer is not None and len(cells):
+            values.update(memoryview(buffer)[ends[0] : ends[-1]])
+
     def hexdigest(self) -> str:
         parts = [self._kind, *(stream.hexdigest() for stream in self._streams)]
+        fields = sorted(self._fields.items())
+        parts += [f"{json.dumps(name)}:{field.hexdigest()}" for (name, _), field in fields]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
 
 
 def _numbers(column: pa.Array, null: float) -> bytes:

@@ -14,19 +14,29 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sdbatch.errors import UserError, one_line
-from sdbatch.prompts.checks import OVERRIDES, RowChecks, check_schema, safe_id
+from sdbatch.prompts.checks import (
+    OVERRIDES,
+    PICTURES,
+    SIZE_HINTS,
+    RowChecks,
+    check_schema,
+    safe_id,
+)
 from sdbatch.prompts.digest import TableDigest
+from sdbatch.prompts.slices import RowReader, open_parquet, slices
 
-_SLICE = 65_536
+_OWN = (*OVERRIDES, *PICTURES, *SIZE_HINTS)
 MAX_SIDE = 1 << 16
 
 
 @dataclass(frozen=True)
 class PromptRow:
-    """One row of the table. Overrides are None where the config decides."""
+    """One row of the table. Overrides are None where the config decides.
+
+    `init_image` and `mask` are cells as the table has them: a path, bytes, or a dict of both.
+    """
 
     index: int
     id: str
@@ -37,7 +47,17 @@ class PromptRow:
     height: int | None
     steps: int | None
     guidance_scale: float | None
+    guidance_rescale: float | None
+    strength: float | None
     images_per_prompt: int | None
+    init_image: Any
+    mask: Any
+    original_width: int | None
+    original_height: int | None
+    crop_left: int | None
+    crop_top: int | None
+    target_width: int | None
+    target_height: int | None
     carried: dict[str, Any]
 
 
@@ -49,6 +69,7 @@ class PromptDefaults:
     steps: int
     width: int
     height: int
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +94,7 @@ class PromptTable:
         """
         self.path = path
         try:
-            self._file = pq.ParquetFile(path)
+            self._file = open_parquet(path)
         except FileNotFoundError as error:
             raise UserError(f"prompts.path: {path}: no such file") from error
         except (OSError, pa.ArrowException) as error:
@@ -88,11 +109,18 @@ class PromptTable:
     @cached_property
     def carried(self) -> pa.Schema:
         """The user's own columns, which go into the metadata as they are."""
-        known = {"prompt", "id", *OVERRIDES}
+        known = {"prompt", "id", *_OWN}
         return pa.schema([field for field in self.schema if field.name not in known])
 
-    def check(self, defaults: PromptDefaults, pixels_per_latent: int = 8) -> TableSummary:
+    def check(
+        self, defaults: PromptDefaults, pixels_per_latent: int = 8, *, all_masked: bool = False
+    ) -> TableSummary:
         """Read the whole table once, refuse bad rows, and sum up the rest.
+
+        Args:
+            defaults: the config's values.
+            pixels_per_latent: what sizes must be multiples of.
+            all_masked: every row needs a picture and a mask (inpainting networks).
 
         Raises:
             UserError: nulls in `prompt`, duplicate ids, sizes, seeds or counts out of range, with
@@ -107,13 +135,15 @@ class PromptTable:
             if "id" in self.schema.names:
                 ids.append(checked.id_hashes())
             samples = checked.column("images_per_prompt", defaults.images_per_prompt, 1, 100_000)
-            checked.column("steps", defaults.steps, 1, 100_000)
+            row_steps = checked.column("steps", defaults.steps, 1, 100_000)
             checked.seeds(samples)
             checked.guidance()
+            checked.pictures(row_steps, defaults.strength, all_masked=all_masked)
+            checked.size_hints()
             widths = checked.column("width", defaults.width, 8, MAX_SIDE, pixels_per_latent)
             heights = checked.column("height", defaults.height, 8, MAX_SIDE, pixels_per_latent)
             images += int(samples.sum())
-            steps.update(np.unique(checked.filled("steps", defaults.steps)).tolist())
+            steps.update(np.unique(row_steps).tolist())
             sizes.update(map(tuple, np.unique(np.stack([widths, heights], 1), axis=0).tolist()))
         if ids:
             self._refuse_duplicates(np.concatenate(ids))
@@ -125,21 +155,18 @@ class PromptTable:
         """Rows start..stop-1 (clipped to the table's end)."""
         stop = max(start, min(stop, self.rows))
         rows: list[PromptRow] = []
-        first = 0
-        for group in range(self._file.num_row_groups):
-            last = first + self._file.metadata.row_group(group).num_rows
-            if first < stop and last > start:
-                table = self._row_group(group)
-                begin = max(start - first, 0)
-                piece = table.slice(begin, min(stop, last) - first - begin)
-                rows.extend(self._to_rows(first + begin, piece))
-            first = last
+        for first, batch in self._reader.read(start, stop):
+            rows.extend(self._to_rows(first, pa.Table.from_batches([batch]).cast(self.schema)))
         return rows
+
+    @cached_property
+    def _reader(self) -> RowReader:
+        return RowReader(self._file)
 
     def _slices(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         start = 0
         try:
-            for batch in self._file.iter_batches(batch_size=_SLICE):
+            for batch in slices(self._file):
                 if start >= self.rows:
                     return
                 batch = batch.slice(0, self.rows - start)
@@ -147,12 +174,6 @@ class PromptTable:
                 start += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
-
-    def _row_group(self, group: int) -> pa.Table:
-        """The last row group read is kept: neighbouring shards usually share it."""
-        if getattr(self, "_kept", (None, None))[0] != group:
-            self._kept = (group, self._file.read_row_group(group).cast(self.schema))
-        return self._kept[1]
 
     def _to_rows(self, start: int, table: pa.Table) -> Iterator[PromptRow]:
         carried = self.carried.names
@@ -163,7 +184,7 @@ class PromptTable:
                 id=safe_id(str(row.get("id", index))),
                 prompt=row["prompt"],
                 carried={name: row[name] for name in carried},
-                **{name: row.get(name) for name in OVERRIDES},
+                **{name: row.get(name) for name in _OWN},
             )
 
     def _refuse_duplicates(self, hashes: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """What a prompt table may hold, what is refused, and how ids become file names."""
 
+import dataclasses
 import re
 import unicodedata
 
@@ -131,6 +132,15 @@ class TestRows:
             ("guidance_scale", -0.5, "expected a number of 0 or more"),
             ("guidance_scale", float("nan"), "expected a number of 0 or more"),
             ("guidance_scale", float("inf"), "expected a number of 0 or more"),
+            ("guidance_rescale", -0.1, "expected 0 to 1"),
+            ("guidance_rescale", 1.5, "expected 0 to 1"),
+            ("guidance_rescale", float("nan"), "expected 0 to 1"),
+            ("strength", 0.0, "expected more than 0, up to 1"),
+            ("strength", 1.01, "expected more than 0, up to 1"),
+            ("strength", float("nan"), "expected more than 0, up to 1"),
+            ("original_width", 0, "expected 1 to 1048576"),
+            ("target_height", -3, "expected 1 to 1048576"),
+            ("crop_top", -1, "expected 0 to 1048576"),
         ],
     )
     def test_overrides_out_of_range_are_refused(self, refusal, name, value, why):
@@ -158,6 +168,79 @@ class TestRows:
         table = PromptTable(write_table(prompt=["a"], width=[72], height=[64]))
         with pytest.raises(UserError, match="width: row 0: expected a multiple of 16, found 72"):
             table.check(DEFAULTS, pixels_per_latent=16)
+
+
+class TestPictures:
+    """Columns `init_image` and `mask`: what may stand in them, and which rows need which."""
+
+    @pytest.mark.parametrize(
+        "cells",
+        [
+            pa.array(["a.png", None]),
+            pa.array([b"\x89PNG", None]),
+            pa.array([{"bytes": b"\x89PNG", "path": "a.png"}, {"bytes": None, "path": None}]),
+            pa.array([None, None]),
+        ],
+        ids=["paths", "bytes", "structs", "nothing"],
+    )
+    def test_are_paths_bytes_or_both(self, check, cells):
+        assert check(prompt=["a", "b"], init_image=cells).rows == 2
+
+    @pytest.mark.parametrize("name", ["init_image", "mask"])
+    @pytest.mark.parametrize(
+        "cells",
+        [pa.array([1]), pa.array([["a.png"]]), pa.array([{"url": "a.png"}])],
+        ids=["numbers", "lists", "other structs"],
+    )
+    def test_are_nothing_else(self, refusal, name, cells):
+        line = refusal(prompt=["a"], **{name: cells})
+        assert line.startswith(
+            f"{name}: expected paths, bytes or a struct of bytes and path, found "
+        )
+
+    @pytest.mark.parametrize(
+        "cells",
+        [["a.png", ""], [{"path": "", "bytes": b"a"}, {"path": "", "bytes": None}]],
+        ids=["paths", "structs"],
+    )
+    def test_a_path_has_characters(self, refusal, cells):
+        assert refusal(prompt=["a", "b"], init_image=cells).startswith(
+            "init_image: row 1: expected a path, found "
+        )
+
+    def test_are_not_carried_into_the_metadata(self, write_table):
+        table = PromptTable(write_table(prompt=["a"], init_image=["a.png"], mask=["b.png"]))
+        assert table.carried.names == []
+
+    @pytest.mark.parametrize(
+        "cells", [["a.png", None], [{"bytes": b"a"}, {"bytes": None}]], ids=["paths", "structs"]
+    )
+    def test_a_mask_needs_a_picture(self, refusal, cells):
+        line = refusal(prompt=["a", "b"], init_image=cells, mask=["m.png", "m.png"])
+        assert line.startswith("init_image: row 1: expected the picture of the mask, found ")
+
+    def test_a_strength_that_leaves_no_step_is_refused(self, refusal, check):
+        line = refusal(prompt=["a", "b"], init_image=["a.png"] * 2, strength=[0.05, 0.04])
+        assert line == "strength: row 1: expected at least one step (steps x strength), found 0.04"
+        assert check(prompt=["a"], strength=[0.04]).rows == 1  # without a picture it means nothing
+
+    def test_the_configs_strength_holds_where_the_row_says_nothing(self, write_table):
+        table = PromptTable(write_table(prompt=["a"], init_image=["a.png"], steps=[1]))
+        with pytest.raises(UserError, match=r"strength: row 0: expected at least .* found 0\.5"):
+            table.check(dataclasses.replace(DEFAULTS, strength=0.5))
+        with pytest.raises(UserError, match="strength: row 0: expected at least one step"):
+            table.check(DEFAULTS)  # the usual 0.8 of one step is none
+        masked = write_table("masked", prompt=["a"], init_image=["a"], mask=["m"], steps=[1])
+        assert PromptTable(masked).check(DEFAULTS).rows == 1  # and all of it with a mask
+
+    def test_an_inpainting_model_needs_both_in_every_row(self, write_table):
+        table = PromptTable(write_table(prompt=["a", "b"], init_image=["a", "b"], mask=["m", None]))
+        why = "mask: row 1: expected a mask: the model is for inpainting, found null"
+        with pytest.raises(UserError, match=why):
+            table.check(DEFAULTS, all_masked=True)
+        table = PromptTable(write_table("none", prompt=["a"]))
+        with pytest.raises(UserError, match="init_image: row 0: expected a picture: the model is"):
+            table.check(DEFAULTS, all_masked=True)
 
 
 class TestDuplicateIds:
