@@ -37,6 +37,7 @@ class UNetConfig:
     freq_shift: float
     use_linear_projection: bool
     upcast_attention: bool
+    time_cond_proj_dim: int | None
     addition_time_embed_dim: int | None
     projection_class_embeddings_input_dim: int | None
 
@@ -82,6 +83,11 @@ class UNetConfig:
             freq_shift=raw.get("freq_shift", 0),
             use_linear_projection=raw.get("use_linear_projection", False),
             upcast_attention=bool(raw.get("upcast_attention", False)),
+            time_cond_proj_dim=(
+                None
+                if raw.get("time_cond_proj_dim") is None
+                else integer(raw, "time_cond_proj_dim")
+            ),
             addition_time_embed_dim=integer(raw, "addition_time_embed_dim") if added else None,
             projection_class_embeddings_input_dim=(
                 integer(raw, "projection_class_embeddings_input_dim") if added else None
@@ -168,7 +174,6 @@ _UNET_FIXED: Mapping[str, tuple[Any, ...]] = {
     "resnet_skip_time_act": (False,),
     "resnet_time_scale_shift": ("default",),
     "reverse_transformer_layers_per_block": (None,),
-    "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
     "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),

@@ -156,14 +156,29 @@ def timestep_embedding(
     return paddle.concat([cos, sin] if flip_sin_to_cos else [sin, cos], axis=-1)
 
 
-class TimestepEmbedding(nn.Layer):
-    """Linear, SiLU, Linear (diffusers `TimestepEmbedding`)."""
+def guidance_embedding(guidance_scale: Tensor, channels: int) -> Tensor:
+    """Sinusoids of the guidance for networks distilled with it: [B] -> [B, channels], float32.
 
-    def __init__(self, in_channels: int, channels: int):
+    Source: Luo et al. 2023, arXiv 2310.04378; diffusers `get_guidance_scale_embedding`.
+    """
+    return timestep_embedding(
+        (guidance_scale - 1) * 1000, channels, flip_sin_to_cos=False, freq_shift=1
+    )
+
+
+class TimestepEmbedding(nn.Layer):
+    """Linear, SiLU, Linear, before them a condition added (diffusers `TimestepEmbedding`)."""
+
+    def __init__(self, in_channels: int, channels: int, condition_channels: int | None = None):
         super().__init__()
         self.linear_1 = Linear(in_channels, channels)
+        self.cond_proj = None
+        if condition_channels is not None:
+            self.cond_proj = Linear(condition_channels, in_channels, bias=False)
         self.linear_2 = Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in_channels] -> [B, channels]."""
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[B, in_channels] (and [B, condition_channels]) -> [B, channels]."""
+        if self.cond_proj is not None:
+            x = x + self.cond_proj(condition)
         return self.linear_2(F.silu(self.linear_1(x)))

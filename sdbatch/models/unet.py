@@ -1,8 +1,8 @@
 """UNet2DConditionModel: predicts the noise (or velocity) in latents, given text states.
 
 Driven by the checkpoint's own config; covers the shapes of SD 1.x, 2.x and XL. Source of the
-structure and the names: diffusers `models/unets/unet_2d_condition.py`, `unet_2d_blocks.py`,
-`models/transformers/transformer_2d.py`; Rombach et al. 2022, arXiv 2112.10752.
+structure and the names: diffusers `models/unets/unet_2d_condition.py`, `unet_2d_blocks.py`;
+Rombach et al. 2022, arXiv 2112.10752.
 """
 
 from __future__ import annotations
@@ -13,94 +13,14 @@ from paddle import Tensor, nn
 
 from sdbatch.models.config import UNetConfig
 from sdbatch.models.layers import (
-    Attention,
     Downsample,
-    Linear,
     ResnetBlock,
     TimestepEmbedding,
     Upsample,
+    guidance_embedding,
     timestep_embedding,
 )
-
-
-class GEGLU(nn.Layer):
-    """Gated GELU: the first half of the projection is the value, the second the gate."""
-
-    def __init__(self, channels: int, inner: int):
-        super().__init__()
-        self.proj = Linear(channels, 2 * inner)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, channels] -> [B, N, inner]; exact (erf) GELU."""
-        value, gate = self.proj(x).chunk(2, axis=-1)
-        return value * F.gelu(gate)
-
-
-class FeedForward(nn.Layer):
-    """GEGLU and a linear layer; `net.1` is where diffusers has its dropout."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        inner = 4 * channels
-        self.net = nn.Sequential(GEGLU(channels, inner), nn.Identity(), Linear(inner, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, channels] -> [B, N, channels]."""
-        return self.net(x)
-
-
-class TransformerBlock(nn.Layer):
-    """Self-attention, cross-attention, feed-forward, each after a LayerNorm, each with a skip."""
-
-    def __init__(self, channels: int, heads: int, context_channels: int, upcast: bool):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn1 = Attention(channels, heads, upcast=upcast)
-        self.norm2 = nn.LayerNorm(channels)
-        self.attn2 = Attention(channels, heads, context_channels=context_channels, upcast=upcast)
-        self.norm3 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels)
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x: [B, N, channels]; context: [B, M, context_channels]."""
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
-
-
-class SpatialTransformer(nn.Layer):
-    """Transformer blocks over the cells of a feature map (diffusers `Transformer2DModel`).
-
-    The projections are 1x1 convolutions in SD 1.x and linear layers in 2.x and XL; the norm's
-    epsilon is 1e-6, unlike the residual blocks' 1e-5.
-    """
-
-    def __init__(
-        self, channels: int, heads: int, depth: int, context_channels: int, config: UNetConfig
-    ):
-        super().__init__()
-        self.linear = config.use_linear_projection
-        project = Linear if self.linear else _conv1x1
-        self.norm = nn.GroupNorm(config.norm_num_groups, channels, epsilon=1e-6)
-        self.proj_in = project(channels, channels)
-        self.transformer_blocks = nn.LayerList(
-            TransformerBlock(channels, heads, context_channels, config.upcast_attention)
-            for _ in range(depth)
-        )
-        self.proj_out = project(channels, channels)
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x: [B, channels, H, W]; context: [B, M, context_channels] -> [B, channels, H, W]."""
-        height, width = x.shape[2:]
-        h = self.norm(x)
-        h = self.proj_in(_to_tokens(h)) if self.linear else _to_tokens(self.proj_in(h))
-        for block in self.transformer_blocks:
-            h = block(h, context)
-        if self.linear:
-            h = _to_map(self.proj_out(h), height, width)
-        else:
-            h = self.proj_out(_to_map(h, height, width))
-        return x + h
+from sdbatch.models.transformer import SpatialTransformer
 
 
 class DownBlock(nn.Layer):
@@ -194,7 +114,7 @@ class UNet(nn.Layer):
         widths = config.block_out_channels
         time_channels = 4 * widths[0]
         self.conv_in = nn.Conv2D(config.in_channels, widths[0], 3, padding=1)
-        self.time_embedding = TimestepEmbedding(widths[0], time_channels)
+        self.time_embedding = TimestepEmbedding(widths[0], time_channels, config.time_cond_proj_dim)
         self.add_embedding = None
         if config.addition_time_embed_dim is not None:
             self.add_embedding = TimestepEmbedding(
@@ -217,6 +137,7 @@ class UNet(nn.Layer):
         context: Tensor,
         pooled: Tensor | None = None,
         time_ids: Tensor | None = None,
+        guidance_scale: Tensor | None = None,
     ) -> Tensor:
         """Predict the noise, the velocity or the sample, as the checkpoint was trained.
 
@@ -226,11 +147,13 @@ class UNet(nn.Layer):
             context: [B, tokens, cross_attention_dim] text encoder states.
             pooled: [B, pooled_dim] pooled text embedding (SDXL only).
             time_ids: [B, 6] original size, crop and target size in pixels (SDXL only).
+            guidance_scale: [B], for networks distilled with guidance inside (`time_cond_proj_dim`).
 
         Returns:
             [B, out_channels, H, W] in the dtype of `latents`.
         """
-        time = F.silu(self._time(timesteps, latents.dtype, pooled, time_ids))
+        time = self._time(timesteps, latents.dtype, pooled, time_ids, guidance_scale)
+        time = F.silu(time)
         x = self.conv_in(latents)
         skips = [x]
         for block in self.down_blocks:
@@ -242,11 +165,20 @@ class UNet(nn.Layer):
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
     def _time(
-        self, timesteps: Tensor, dtype: paddle.dtype, pooled: Tensor | None, time_ids: Tensor | None
+        self,
+        timesteps: Tensor,
+        dtype: paddle.dtype,
+        pooled: Tensor | None,
+        time_ids: Tensor | None,
+        guidance_scale: Tensor | None,
     ) -> Tensor:
         """The conditioning vector [B, 4 * width] that every residual block adds."""
-        waves = self._waves(timesteps, self.config.block_out_channels[0])
-        embedding = self.time_embedding(waves.astype(dtype))
+        waves = self._waves(timesteps, self.config.block_out_channels[0]).astype(dtype)
+        condition = None
+        if self.config.time_cond_proj_dim is not None:
+            condition = guidance_embedding(guidance_scale, self.config.time_cond_proj_dim)
+            condition = condition.astype(dtype)
+        embedding = self.time_embedding(waves, condition)
         if self.add_embedding is not None:
             sizes = self._waves(time_ids.flatten(), self.config.addition_time_embed_dim)
             sizes = sizes.reshape([pooled.shape[0], -1]).astype(dtype)
@@ -284,17 +216,3 @@ def _transformers(config: UNetConfig, level: int, count: int) -> nn.LayerList:
         )
         for _ in range(count)
     )
-
-
-def _conv1x1(in_channels: int, out_channels: int) -> nn.Conv2D:
-    return nn.Conv2D(in_channels, out_channels, 1)
-
-
-def _to_tokens(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, H * W, C]."""
-    return x.flatten(2).transpose([0, 2, 1])
-
-
-def _to_map(x: Tensor, height: int, width: int) -> Tensor:
-    """[B, H * W, C] -> [B, C, H, W]."""
-    return x.transpose([0, 2, 1]).reshape([0, -1, height, width])

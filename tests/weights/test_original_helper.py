@@ -10,7 +10,7 @@ import pytest
 from sdbatch.models.config import UNetConfig, VAEConfig
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
-from sdbatch.samplers import NoiseSchedule
+from sdbatch.samplers import Sampler, SamplerOptions
 from sdbatch.weights.load import build
 from tests.conftest import ASSETS
 from tests.weights.original import (
@@ -86,9 +86,14 @@ class TestTables:
         [("sd1", "epsilon"), ("sd2", "v_prediction"), ("sdxl", "epsilon")],
     )
     def test_published_schedulers_are_understood(self, family, prediction):
-        schedule = NoiseSchedule.from_config(config(family, "scheduler"))
-        assert (schedule.prediction_type, schedule.spacing) == (prediction, "leading")
-        assert (schedule.steps_offset, schedule.set_alpha_to_one) == (1, False)
+        settings = Sampler.from_config(config(family, "scheduler")).settings
+        assert (settings["prediction_type"], settings["timestep_spacing"]) == (
+            prediction,
+            "leading",
+        )
+        assert settings["steps_offset"] == 1
+        ddim = Sampler.from_config(config(family, "scheduler"), SamplerOptions("ddim"))
+        assert not ddim.settings["set_alpha_to_one"]
 
 
 class TestHelper:
@@ -134,7 +139,7 @@ class TestHelper:
 
     def test_what_no_network_uses_is_plausible_or_left_out(self, tiny):
         found = original_tensors("sd1", tiny["sd1"])
-        schedule = NoiseSchedule.from_config(config("sd1", "scheduler"))
+        schedule = Sampler.from_config(config("sd1", "scheduler")).schedule
         assert np.allclose(found["alphas_cumprod"], schedule.alphas_cumprod, rtol=1e-5)
         assert all(np.isfinite(value).all() for value in found.values())
         ids = found["cond_stage_model.transformer.text_model.embeddings.position_ids"]
