@@ -170,6 +170,8 @@ def _model_index(checkpoint: Checkpoint) -> dict[str, Any]:
     if checkpoint.family != "sdxl":
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
         index["requires_safety_checker"] = False
+    else:
+        index["force_zeros_for_empty_prompt"] = checkpoint.zeros_for_empty
     return index
 
 

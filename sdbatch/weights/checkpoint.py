@@ -95,6 +95,11 @@ def encoder_names(family: str) -> tuple[str, ...]:
     return ("text_encoder", "text_encoder_2")[: 2 if family == "sdxl" else 1]
 
 
+def zeros_for_empty(family: str, index: Mapping[str, Any]) -> bool:
+    """What a `model_index.json` says of empty negative prompts; SDXL's pipeline takes zeros."""
+    return family == "sdxl" and bool(index.get("force_zeros_for_empty_prompt", True))
+
+
 def tokenizer_name(encoder: str) -> str:
     """The folder of the tokenizer that belongs to a text encoder."""
     return encoder.replace("text_encoder", "tokenizer")
@@ -145,6 +150,8 @@ class Checkpoint:
         scheduler_path: where that was read.
         dropped: tensors that belong to no network.
         variant: what of `path` was taken, where it holds several sets of weights.
+        zeros_for_empty: an empty negative prompt stands for zeros rather than for its text states
+            (SDXL's `force_zeros_for_empty_prompt`).
     """
 
     path: Path
@@ -158,6 +165,7 @@ class Checkpoint:
     scheduler_path: Path
     dropped: tuple[Dropped, ...] = ()
     variant: str = ""
+    zeros_for_empty: bool = False
 
     @property
     def name(self) -> str:
@@ -187,6 +195,7 @@ class Checkpoint:
         configs = {component.name: component.config for component in self.components}
         configs["scheduler"] = self.scheduler
         digest.update(json.dumps(configs, sort_keys=True).encode())
+        digest.update(b"zeros for empty" if self.zeros_for_empty else b"")
         for tokenizer in self.tokenizers:
             for name, path in sorted(tokenizer.files.items()):
                 digest.update(f"\n{name}:{file_sha256(path)}".encode())

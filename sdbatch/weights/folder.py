@@ -21,6 +21,7 @@ from sdbatch.weights.checkpoint import (
     encoder_names,
     read_json,
     tokenizer_name,
+    zeros_for_empty,
 )
 from sdbatch.weights.family import family_of, settled_scheduler
 from sdbatch.weights.files.formats import open_tensor_file
@@ -95,6 +96,7 @@ def open_folder(folder: Path, options: SourceOptions) -> Checkpoint:
         tokenizers=tuple(TokenizerFiles.in_folder(folder / name) for name in tokenizers),
         scheduler=scheduler,
         scheduler_path=path,
+        zeros_for_empty=zeros_for_empty(family, index),
     )
 
 

@@ -23,6 +23,7 @@ from sdbatch.weights.checkpoint import (
     encoder_names,
     read_json,
     tokenizer_name,
+    zeros_for_empty,
 )
 from sdbatch.weights.family import family_of, prediction_of
 from sdbatch.weights.files.formats import open_tensor_file
@@ -88,6 +89,7 @@ def open_single_file(path: Path, options: SourceOptions) -> Checkpoint:
         scheduler_path=scheduler_path,
         dropped=(*dropped, *replaced, *unused),
         variant="ema" if options.ema else "",
+        zeros_for_empty=zeros_for_empty(family, _index(base)),
     )
 
 
@@ -182,6 +184,12 @@ def _from_base(path: Path, folder: Path, name: str) -> Component:
         advice = "give a vae, or a base" if name == "vae" else "give a base"
         raise UserError(f"{path}: no {name} in it; {advice}, a diffusers folder that has one")
     return open_component(folder, name, None)
+
+
+def _index(base: Path) -> Mapping[str, Any]:
+    """A base may lack it: nothing else of it is asked for."""
+    path = base / "model_index.json"
+    return read_json(path) if path.is_file() else {}
 
 
 def _tokenizer(base: Path, name: str) -> TokenizerFiles:
