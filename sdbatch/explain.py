@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -62,7 +63,9 @@ def _unknown_choice(error: MissingConfigException) -> str:
     choice = str(error.missing_cfg_file).removeprefix(f"{group}/")
     allowed = ", ".join(error.options)
     if group != "prompts":
-        return f"{group}={choice}: no such choice; expected one of {allowed}"
+        near = difflib.get_close_matches(choice, error.options, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return f"{group}={choice}: no such choice; {meant}expected one of {allowed}"
     if "/" in choice or choice.endswith(".parquet"):
         return (
             f"prompts={choice}: expected the name of a table, one of {allowed}; "

@@ -7,16 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdbatch.config import (
-    Config,
-    LauncherName,
-    OutputFormat,
-    PrecisionName,
-    SolverName,
-    conf_dir,
-    groups,
-    readable,
-)
+from sdbatch.config import Config, conf_dir, groups, readable
+from sdbatch.config.schema import LauncherName, OutputFormat, PrecisionName, SolverName
 from tests.composing import folder, job, refusal
 from tests.conftest import ASSETS, ROOT
 

@@ -2,12 +2,13 @@
 
 import pytest
 
+from sdbatch.config import conf_dir
 from tests.composing import folder, refusal
 
 KEYS = (
-    "expected one of prompts, model, scheduler, precision, engine, output, launcher, steps, "
-    "guidance_scale, negative_prompt, images_per_prompt, width, height, seed, batch_size, device, "
-    "grace_s"
+    "expected one of prompts, model, scheduler, text, precision, engine, output, launcher, steps, "
+    "guidance_scale, guidance_rescale, strength, negative_prompt, images_per_prompt, width, "
+    "height, seed, noise, max_input_mb, max_input_megapixels, batch_size, device, grace_s"
 )
 TABLES = "file, news_2026, shapes, shapes_zh"
 
@@ -46,8 +47,13 @@ def test_a_key_that_is_not_there(override, line):
     ("override", "line"),
     [
         (
-            "scheduler=euler",
-            "scheduler=euler: no such choice; expected one of checkpoint, ddim, ddpm, plms",
+            "scheduler=dpmpp2m",
+            "scheduler=dpmpp2m: no such choice; did you mean dpmpp_2m? expected one of "
+            + ", ".join(sorted(path.stem for path in conf_dir().glob("scheduler/*.yaml"))),
+        ),
+        (
+            "text=web",
+            "text=web: no such choice; did you mean webui? expected one of plain, webui, weighted",
         ),
         ("model=sd15", "model=sd15: no such choice; expected one of demo, demo_zh, file"),
         ("model=", "model=: no such choice; expected one of demo, demo_zh, file"),
@@ -97,9 +103,8 @@ def test_a_choice_that_is_not_there(override, line):
             "guidance_scale: Value 'strong' of type 'str' could not be converted to Float",
         ),
         (
-            "scheduler.solver=euler",
-            "scheduler.solver: Invalid value 'euler', "
-            "expected one of [checkpoint, ddpm, ddim, plms]",
+            "scheduler.final_sigma=small",
+            "scheduler.final_sigma: Invalid value 'small', expected one of [zero, sigma_min]",
         ),
         ("prompts.path={a:1}", "prompts.path: Cannot convert 'dict' to string: '{'a': 1}'"),
         ("output.dir=${nowhere}", "output.dir: Interpolation key 'nowhere' not found"),
@@ -150,8 +155,8 @@ def test_what_cannot_be_read_at_all(override, line):
         ),
         (
             "experiment/mine",
-            "# @package _global_\ndefaults:\n  - override /scheduler: euler\n",
-            "scheduler=euler: no such choice; expected one of checkpoint, ddim, ddpm, plms",
+            "# @package _global_\ndefaults:\n  - override /text: chinese\n",
+            "text=chinese: no such choice; expected one of plain, webui, weighted",
         ),
         (
             "experiment/mine",
@@ -179,8 +184,8 @@ class TestTheCommand:
     @pytest.mark.parametrize("override", ["model=null", "experiment=null", "=3"])
     def test_null_where_a_choice_is_expected(self, sdbatch, override):
         assert self.line(sdbatch(override)) == (
-            "a group (prompts, model, scheduler, precision, engine, output, launcher, experiment) "
-            "takes the name of a choice, found null or a number"
+            "a group (prompts, model, scheduler, text, precision, engine, output, launcher, "
+            "experiment) takes the name of a choice, found null or a number"
         )
 
     def test_a_yaml_that_is_not_yaml(self, sdbatch, folder):

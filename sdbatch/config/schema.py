@@ -1,0 +1,194 @@
+"""The schema behind `conf/*.yaml`: Hydra refuses unknown keys and wrong types against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from sdbatch.noise import NOISE_SOURCES
+from sdbatch.samplers import SIGMA_NAMES, SOLVER_NAMES, SPACINGS
+
+# `checkpoint` follows the checkpoint's scheduler_config.json.
+SolverName = Enum("SolverName", {name: name for name in ("checkpoint", *SOLVER_NAMES)})
+SigmasName = Enum("SigmasName", {name: name for name in SIGMA_NAMES})
+SpacingName = Enum("SpacingName", {name: name for name in SPACINGS})
+NoiseName = Enum("NoiseName", {name: name for name in NOISE_SOURCES})
+
+
+class FinalSigmaName(Enum):
+    """The noise level where sampling ends: none, or the smallest one in training."""
+
+    zero = "zero"
+    sigma_min = "sigma_min"
+
+
+class PrecisionName(Enum):
+    """Number format of the networks; `auto` is fp16 on a GPU and fp32 on a CPU."""
+
+    auto = "auto"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class EngineName(Enum):
+    """How the networks are executed."""
+
+    auto = "auto"
+    dygraph = "dygraph"
+
+
+class OutputFormat(Enum):
+    """How a shard stores its images."""
+
+    files = "files"
+
+
+class LauncherName(Enum):
+    """Where the work runs."""
+
+    local = "local"
+
+
+@dataclass
+class PromptsConfig:
+    """The prompt table: a Parquet file, and how many of its first rows to take (null: all)."""
+
+    path: str = MISSING
+    limit: int | None = None
+
+
+class FamilyName(Enum):
+    """What a checkpoint can be."""
+
+    sd1 = "sd1"
+    sd2 = "sd2"
+    sdxl = "sdxl"
+
+
+class PredictionName(Enum):
+    """What a UNet can have been trained to predict."""
+
+    epsilon = "epsilon"
+    v_prediction = "v_prediction"
+    sample = "sample"
+
+
+@dataclass
+class LoraConfig:
+    """A LoRA to be merged into the networks; `weight` 1 is its full strength."""
+
+    path: str = MISSING
+    weight: float = 1.0
+
+
+@dataclass
+class EmbeddingConfig:
+    """A textual inversion; `token` is the word for it in prompts (null: as the file says)."""
+
+    path: str = MISSING
+    token: str | None = None
+
+
+@dataclass
+class ModelConfig:
+    """The checkpoint: a folder or a single file; what its files do not say; what is added to it."""
+
+    path: str = MISSING
+    family: FamilyName | None = None
+    prediction: PredictionName | None = None
+    ema: bool = False
+    variant: str | None = None
+    vae: str | None = None
+    base: str | None = None
+    loras: list[LoraConfig] = field(default_factory=list)
+    embeddings: list[EmbeddingConfig] = field(default_factory=list)
+
+
+@dataclass
+class SchedulerConfig:
+    """The sampler; null is as the checkpoint's scheduler config says."""
+
+    solver: SolverName = SolverName.checkpoint
+    sigmas: SigmasName | None = None
+    spacing: SpacingName | None = None
+    steps_offset: int | None = None
+    final_sigma: FinalSigmaName | None = None
+    lower_order_final: bool | None = None
+    eta: float | None = None
+    zero_snr: bool | None = None
+
+
+@dataclass
+class TextConfig:
+    """How prompts are read."""
+
+    weighting: bool = False
+    restore_mean: bool = False
+    max_chunks: int = 4
+    comma_backtrack: int = 0
+    clip_skip: int = 0
+    cache_mb: int = 256
+
+
+@dataclass
+class PrecisionConfig:
+    """The number format."""
+
+    name: PrecisionName = PrecisionName.auto
+
+
+@dataclass
+class EngineConfig:
+    """The execution engine."""
+
+    name: EngineName = EngineName.auto
+
+
+@dataclass
+class OutputConfig:
+    """The dataset folder; `shard_size` counts rows of the prompt table."""
+
+    format: OutputFormat = OutputFormat.files
+    dir: str = MISSING
+    shard_size: int = 256
+    png_compression: int = 6
+
+
+@dataclass
+class LauncherConfig:
+    """The launcher."""
+
+    name: LauncherName = LauncherName.local
+
+
+@dataclass
+class Config:
+    """The whole job, as `conf/config.yaml` composes it."""
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    steps: int = 20
+    guidance_scale: float = 7.5
+    guidance_rescale: float = 0.0
+    strength: float | None = None
+    negative_prompt: str = ""
+    images_per_prompt: int = 1
+    width: int | None = None
+    height: int | None = None
+    seed: int = 0
+    noise: NoiseName = NoiseName.torch_cpu
+    max_input_mb: int = 64
+    max_input_megapixels: int = 64
+    batch_size: Any = "auto"
+    device: str = "auto"
+    grace_s: float = 60.0

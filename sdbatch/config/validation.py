@@ -1,0 +1,131 @@
+"""The one place that validates a composed config: what types cannot say, and unknown keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import get_args, get_type_hints
+
+from omegaconf import DictConfig, Node, OmegaConf
+
+from sdbatch.config.schema import Config, ModelConfig
+from sdbatch.errors import UserError
+from sdbatch.noise import MAX_SEED
+
+
+def _at_least(least: int) -> tuple[Callable[[float], bool], str]:
+    return lambda value: value >= least, f"{least} or more"
+
+
+_NOT_NEGATIVE = (lambda value: 0 <= value < float("inf"), "a number from 0 up")
+_SIDE = (lambda value: value >= 8 and value % 8 == 0, "a multiple of 8")
+_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "steps": _at_least(1),
+    "images_per_prompt": _at_least(1),
+    "prompts.limit": _at_least(1),
+    "output.shard_size": _at_least(1),
+    "output.png_compression": (lambda value: 0 <= value <= 9, "0 to 9"),
+    "seed": (lambda value: 0 <= value <= MAX_SEED, "0 to 2^63-1"),
+    "guidance_scale": _NOT_NEGATIVE,
+    "guidance_rescale": (lambda value: 0 <= value <= 1, "0 to 1"),
+    "strength": (lambda value: 0 < value <= 1, "more than 0, up to 1"),
+    "width": _SIDE,
+    "height": _SIDE,
+    "text.max_chunks": _at_least(1),
+    "text.comma_backtrack": _at_least(0),
+    "text.clip_skip": _at_least(0),
+    "text.cache_mb": _at_least(0),
+    "max_input_mb": _at_least(1),
+    "max_input_megapixels": _at_least(1),
+    "grace_s": _NOT_NEGATIVE,
+}
+"""What each number must be; null is none."""
+
+
+def validate(composed: DictConfig) -> Config:
+    """Resolve the composed config into a `Config`, checking what types cannot.
+
+    Raises:
+        UserError: naming the key, what was expected and what was found.
+    """
+    given, known = _dotted(composed), _known_keys()
+    for key in given:
+        if key not in known:
+            raise unknown_key(key)
+    for key, node in given.items():
+        if node._is_missing():
+            raise UserError(f"{key}: required, but not given; add {key}=...")
+    config: Config = OmegaConf.to_object(composed)
+    for key, (fits, expected) in _RANGES.items():
+        value = OmegaConf.select(composed, key)
+        if value is not None and not fits(value):
+            raise UserError(f"{key}: expected {expected}, found {value}")
+    if config.batch_size != "auto":
+        if not isinstance(config.batch_size, int) or isinstance(config.batch_size, bool):
+            raise UserError(f"batch_size: expected auto or an integer, found {config.batch_size!r}")
+        if config.batch_size < 1:
+            raise UserError(f"batch_size: expected 1 or more, found {config.batch_size}")
+    return config
+
+
+def unknown_key(key: str) -> UserError:
+    """The error for a key that the schema does not have: the nearest one, and all beside it."""
+    known = _known_keys()
+    inside = key.rpartition(".")[0]
+    siblings = [k.removeprefix(f"{inside}.") for k in known if k.rpartition(".")[0] == inside]
+    if not inside:
+        siblings = [item.name for item in fields(Config)]
+        known = list(dict.fromkeys([*siblings, *known]))
+    close = difflib.get_close_matches(key, known, n=1)
+    text = f"{key}: no such key;"
+    if close:
+        text += f" did you mean {close[0]}?"
+    if siblings:
+        text += f" expected one of {', '.join(siblings)}"
+    return UserError(text.rstrip(";"))
+
+
+def groups() -> list[str]:
+    """The groups of `conf/`, one choice of each in a job."""
+    hints = get_type_hints(Config)
+    return [item.name for item in fields(Config) if is_dataclass(hints[item.name])]
+
+
+def list_prefix(schema: str | None) -> str:
+    """Where entries of a list have this schema, e.g. `model.loras[].`; empty if nowhere.
+
+    OmegaConf knows such an entry's key by its last part only.
+    """
+    hints = get_type_hints(ModelConfig)
+    for name, kind in hints.items():
+        if any(getattr(entry, "__name__", None) == schema for entry in get_args(kind)):
+            return f"model.{name}[]."
+    return ""
+
+
+def _known_keys(schema: type = Config, prefix: str = "") -> list[str]:
+    """Every key of the schema that holds a value, dotted; entries of lists after `[]`."""
+    hints = get_type_hints(schema)
+    keys = []
+    for item in fields(schema):
+        name, kind = prefix + item.name, hints[item.name]
+        if is_dataclass(kind):
+            keys.extend(_known_keys(kind, f"{name}."))
+            continue
+        keys.append(name)
+        for entry in get_args(kind):
+            if is_dataclass(entry):
+                keys.extend(_known_keys(entry, f"{name}[]."))
+    return keys
+
+
+def _dotted(node: DictConfig, prefix: str = "") -> dict[str, Node]:
+    """Every key of a composed config that holds a value, dotted, with its unresolved node."""
+    nodes = {}
+    for name in node:
+        inner = node._get_node(name)
+        nested = isinstance(inner, DictConfig) and not inner._is_missing()
+        key = f"{prefix}{name}"
+        nodes.update(_dotted(inner, f"{key}.") if nested else {key: inner})
+    return nodes
