@@ -5,7 +5,8 @@ VENV := .venv
 VENV26 := .venv-paddle26
 # What must hold on every Paddle line: numbers, pictures, and the whole command.
 ACROSS_LINES := tests/models tests/samplers tests/weights tests/convert tests/engine tests/test_pipeline.py \
-                tests/test_noise.py tests/test_end_to_end.py tests/test_demo_pictures.py
+                tests/noise tests/inputs tests/text tests/test_pictures.py tests/test_guidance.py \
+                tests/test_mixed_tables.py tests/test_convergence.py tests/test_end_to_end.py tests/test_demo_pictures.py
 
 .PHONY: help env env-paddle26 demo test test-paddle33 test-paddle26 test-paddle26-full \
         lint format bench tables locks clean

@@ -6,53 +6,86 @@ no operation mixes rows of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
-from sdbatch.models.text import TextEncoder
+from sdbatch.guidance import Guidance
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
-from sdbatch.noise import TorchGenerator
-from sdbatch.request import ImageRequest
-from sdbatch.samplers import NoiseSchedule, Solver
+from sdbatch.noise import NOISE_SOURCES
+from sdbatch.request import NO_INPUTS, ImageInputs, ImageRequest
+from sdbatch.samplers import Sampler
+from sdbatch.start import start
+from sdbatch.text import ReadPrompt
+from sdbatch.text.encoder import PromptEncoder
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The networks of one checkpoint, filled and on their device, and how to sample them."""
+    """The networks of one checkpoint, filled and on their device, and how to sample them.
 
-    text_encoder: TextEncoder
+    `noise` names where random numbers come from, a key of `NOISE_SOURCES`.
+    """
+
+    prompts: PromptEncoder
     unet: UNet
     vae: VAE
-    schedule: NoiseSchedule
-    solver: Solver
+    sampler: Sampler
+    noise: str = "torch_cpu"
+
+    def read(self, prompt: str) -> ReadPrompt:
+        """How long a prompt is for this model's tokenizer, and what of it is cut off."""
+        return self.prompts.read(prompt)
+
+    def batch_key(self, request: ImageRequest) -> Hashable:
+        """Requests whose keys are equal can be made together."""
+        return (request.batch_key, self._chunks(request))
 
     @paddle.no_grad()
-    def generate(self, requests: Sequence[ImageRequest]) -> np.ndarray:
+    def generate(
+        self, requests: Sequence[ImageRequest], inputs: Sequence[ImageInputs] = ()
+    ) -> np.ndarray:
         """Make the pictures of one micro-batch.
 
         Args:
             requests: at least one, all with the same `batch_key`.
+            inputs: the pixels they name, one entry each; may be left out where none names any.
 
         Returns:
             float32 [batch, height, width, 3] in 0..1; not finite where the networks overflowed.
         """
-        if len({request.batch_key for request in requests}) != 1:
+        if len({self.batch_key(request) for request in requests}) != 1:
             raise ValueError(
-                "requests of one micro-batch must have one size, step count and guidance"
+                "requests of one micro-batch must have one size, step count, strength, length of "
+                "text and kind, and all guidance or none"
             )
         first = requests[0]
         shape = self._latent_shape(first)
-        generators = [TorchGenerator(request.seed) for request in requests]
+        generators = [NOISE_SOURCES[self.noise](request.seed) for request in requests]
 
         def draw() -> Tensor:
             return paddle.to_tensor(np.stack([g.randn(shape) for g in generators]))
 
-        latents = self.solver(self._denoiser(requests), draw(), self.schedule, first.steps, draw)
+        begin = start(
+            self.vae,
+            self.sampler.trajectory(first.steps),
+            requests,
+            inputs or [NO_INPUTS] * len(requests),
+            draw,
+            reads_mask=self.unet.config.in_channels != self.unet.config.out_channels,
+        )
+        latents = self.sampler.run(
+            self._denoiser(requests, begin.channels),
+            begin.latents,
+            first.steps,
+            draw,
+            first_call=begin.first_call,
+            between=begin.between,
+        )
         return self._decode(latents)
 
     def _latent_shape(self, request: ImageRequest) -> tuple[int, int, int]:
@@ -60,36 +93,65 @@ class Pipeline:
         channels = self.vae.config.latent_channels
         return channels, request.height // scale, request.width // scale
 
-    def _denoiser(self, requests: Sequence[ImageRequest]):
-        """`denoise(latents, timestep)` with classifier-free guidance (arXiv 2207.12598).
+    @property
+    def _guidance_inside(self) -> bool:
+        """The network was distilled with guidance inside (LCM): it is told the scale."""
+        return self.unet.config.time_cond_proj_dim is not None
+
+    def _guided(self, request: ImageRequest) -> bool:
+        """Whether the network is called for both halves of guidance."""
+        return request.guided and not self._guidance_inside
+
+    def _chunks(self, request: ImageRequest) -> int:
+        """How many chunks of text states the network reads: both halves of guidance alike."""
+        texts = [request.prompt]
+        if self._guided(request):
+            texts.append(request.negative_prompt)
+        return max(self.prompts.read(text).chunks for text in texts)
+
+    def _denoiser(
+        self, requests: Sequence[ImageRequest], channels: Tensor | None
+    ) -> Callable[[Tensor, float], Tensor]:
+        """`denoise(latents, timestep)`, guided; `channels` are read beside the latents.
 
         Latents stay float32 between steps, whatever the network's precision.
         """
         dtype = self.unet.conv_in.weight.dtype
-        guided = requests[0].guided
-        texts = [r.prompt for r in requests]
-        if guided:
-            texts = [r.negative_prompt for r in requests] + texts
-        context = self._encode(texts).astype(dtype)
-        scale = paddle.to_tensor([r.guidance_scale for r in requests], dtype="float32")
-        scale = scale.reshape([-1, 1, 1, 1])
+        guidance = Guidance.of(requests) if self._guided(requests[0]) else None
+        inside = None
+        if self._guidance_inside:
+            inside = paddle.to_tensor([r.guidance_scale for r in requests], dtype="float32")
+        context, pooled, time_ids = self._conditioning(requests)
 
-        def denoise(latents: Tensor, timestep: int) -> Tensor:
-            x = paddle.concat([latents, latents]) if guided else latents
+        def denoise(latents: Tensor, timestep: float) -> Tensor:
+            x = latents if channels is None else paddle.concat([latents, channels], axis=1)
+            x = x if guidance is None else paddle.concat([x, x])
             timesteps = paddle.full([x.shape[0]], timestep, dtype="float32")
-            output = self.unet(x.astype(dtype), timesteps, context).astype("float32")
-            if not guided:
-                return output
-            unconditional, conditional = output.chunk(2)
-            return unconditional + scale * (conditional - unconditional)
+            output = self.unet(x.astype(dtype), timesteps, context, pooled, time_ids, inside)
+            output = output.astype("float32")
+            return output if guidance is None else guidance.combine(*output.chunk(2))
 
         return denoise
 
-    def _encode(self, texts: Sequence[str]) -> Tensor:
-        """Text states [len(texts), tokens, width]; each distinct text is encoded once."""
-        distinct = sorted(set(texts))
-        states = self.text_encoder.encode(distinct)
-        return states[paddle.to_tensor([distinct.index(text) for text in texts])]
+    def _conditioning(
+        self, requests: Sequence[ImageRequest]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Text states, pooled text and size numbers, negative halves first where guided.
+
+        Returns:
+            [n, tokens, width]; for SDXL [n, pooled_dim] and [n, 6], else None.
+        """
+        dtype, chunks = self.unet.conv_in.weight.dtype, self._chunks(requests[0])
+        halves = [self.prompts.encode([r.prompt for r in requests], chunks)]
+        if self._guided(requests[0]):
+            negative = [r.negative_prompt for r in requests]
+            halves.insert(0, self.prompts.encode(negative, chunks, negative=True))
+        context = paddle.concat([half.states for half in halves]).astype(dtype)
+        if self.unet.add_embedding is None:
+            return context, None, None
+        pooled = paddle.concat([half.pooled for half in halves]).astype(dtype)
+        sizes = [request.size_hints.time_ids for request in requests] * len(halves)
+        return context, pooled, paddle.to_tensor(sizes, dtype="float32")
 
     def _decode(self, latents: Tensor) -> np.ndarray:
         """One picture at a time, so that memory does not grow with the batch."""

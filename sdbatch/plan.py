@@ -12,16 +12,17 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from sdbatch.errors import UserError
+from sdbatch.inputs import ImageRef
 from sdbatch.noise import MAX_SEED
-from sdbatch.prompts import PromptRow
-from sdbatch.request import ImageRequest
+from sdbatch.prompts import DEFAULT_STRENGTH, PromptRow
+from sdbatch.request import ImageRequest, SizeHints
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised whenever the same settings would give other pixels than before."""
 
 
@@ -35,11 +36,15 @@ class Settings:
     loras: str
     embeddings: str
     scheduler: str
+    scheduler_settings: Mapping[str, Any]
     steps: int
     guidance_scale: float
+    guidance_rescale: float
+    strength: float | None
     width: int
     height: int
     negative_prompt: str
+    text: Mapping[str, Any]
     images_per_prompt: int
     precision: str
     seed: int
@@ -103,16 +108,37 @@ def plan_image(settings: Settings, row: PromptRow, sample: int) -> PlannedImage:
         value = getattr(row, name)
         return getattr(settings, name) if value is None else value
 
+    width, height = chosen("width"), chosen("height")
+    init_image, mask = ImageRef.from_cell(row.init_image), ImageRef.from_cell(row.mask)
+    strength = chosen("strength")
+    if strength is None:
+        strength = DEFAULT_STRENGTH if mask is None else 1.0
     request = ImageRequest(
         prompt=row.prompt,
         negative_prompt=chosen("negative_prompt"),
         seed=image_seed(settings.seed, row, sample),
-        width=chosen("width"),
-        height=chosen("height"),
+        width=width,
+        height=height,
         steps=chosen("steps"),
         guidance_scale=chosen("guidance_scale"),
+        guidance_rescale=chosen("guidance_rescale"),
+        init_image=init_image,
+        mask=mask,
+        strength=None if init_image is None else strength,
+        sizes=_size_hints(row, width, height),
     )
     return PlannedImage(row, sample, f"{row.id}-{sample:03d}", request)
+
+
+def _size_hints(row: PromptRow, width: int, height: int) -> SizeHints | None:
+    """What the row says of sizes, completed; None where it says nothing."""
+    own = SizeHints(width, height, 0, 0, width, height)
+    given = {
+        item.name: getattr(row, item.name)
+        for item in fields(SizeHints)
+        if getattr(row, item.name) is not None
+    }
+    return replace(own, **given) if given else None
 
 
 def image_seed(run_seed: int, row: PromptRow, sample: int) -> int:
@@ -160,7 +186,7 @@ def matching_plan(path: Path, existing: Mapping[str, Any], plan: Plan) -> Plan:
     Raises:
         UserError: with every differing setting, old and new.
     """
-    old, new = existing["settings"], asdict(plan.settings)
+    old, new = _flat(existing["settings"]), _flat(asdict(plan.settings))
     changed = [
         f"{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
         for key in sorted(old.keys() | new.keys())
@@ -172,6 +198,15 @@ def matching_plan(path: Path, existing: Mapping[str, Any], plan: Plan) -> Plan:
             "give another output.dir, or the old settings"
         )
     return Plan(plan.settings, plan.rows, plan.images, existing["shard_size"])
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings by dotted keys."""
+    flat = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping)
+        flat.update(_flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:

@@ -47,22 +47,28 @@ def arrays(model_name) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def pipelines():
-    """`pipelines(name, solver)`: a bundled checkpoint ready to run; networks are loaded once."""
+    """`pipelines(name, SamplerOptions(...), TextOptions(...))`: a bundled checkpoint, or one in a
+    folder, ready to run; its networks are loaded once."""
     from dataclasses import replace
 
     from sdbatch.engine.device import choose_device
     from sdbatch.engine.load import load_pipeline
-    from sdbatch.samplers import SOLVERS, NoiseSchedule
+    from sdbatch.samplers import Sampler, SamplerOptions
+    from sdbatch.text import TextOptions
     from sdbatch.weights.source import open_checkpoint
 
     loaded = {}
 
-    def get(name: str, solver: str = "ddim"):
-        if name not in loaded:
-            checkpoint = open_checkpoint(ASSETS / name)
-            schedule = NoiseSchedule.from_config(checkpoint.scheduler)
-            loaded[name] = load_pipeline(checkpoint, schedule, solver, choose_device("cpu", "fp32"))
-        return replace(loaded[name], solver=SOLVERS[solver])
+    def get(name: str | Path, sampler="ddim", text=None, noise="torch_cpu"):
+        if isinstance(sampler, str):
+            sampler = SamplerOptions(sampler)
+        checkpoint = open_checkpoint(ASSETS / name)
+        sampler = Sampler.from_config(checkpoint.scheduler, sampler)
+        key = (name, text)
+        if key not in loaded:
+            device = choose_device("cpu", "fp32")
+            loaded[key] = load_pipeline(checkpoint, sampler, device, text=text or TextOptions())
+        return replace(loaded[key], sampler=sampler, noise=noise)
 
     return get
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from sdbatch.plan import Settings
 from sdbatch.prompts import PromptRow
+from sdbatch.prompts.checks import SIZE_HINTS
 from sdbatch.request import ImageRequest
 
 
@@ -26,7 +27,12 @@ def a_row(**changes: Any) -> PromptRow:
         "height": None,
         "steps": None,
         "guidance_scale": None,
+        "guidance_rescale": None,
+        "strength": None,
         "images_per_prompt": None,
+        "init_image": None,
+        "mask": None,
+        **dict.fromkeys(SIZE_HINTS),
         "carried": {},
     }
     return PromptRow(**{**values, **changes})
@@ -40,17 +46,21 @@ def some_settings(**changes: Any) -> Settings:
         "loras": "",
         "embeddings": "",
         "scheduler": "ddim",
+        "scheduler_settings": {"solver": "ddim", "eta": 0.0},
         "steps": 20,
         "guidance_scale": 7.5,
+        "guidance_rescale": 0.0,
+        "strength": None,
         "width": 96,
         "height": 64,
         "negative_prompt": "",
+        "text": {"clip_skip": 0},
         "images_per_prompt": 1,
         "precision": "fp32",
         "seed": 0,
         "noise": "torch_cpu",
         "table_sha256": "c" * 64,
-        "numerics_version": 1,
+        "numerics_version": 2,
     }
     return Settings(**{**values, **changes})
 
@@ -96,6 +106,7 @@ def metadata_row(image_id: str, **changes: Any) -> dict[str, Any]:
         "scheduler": "ddim",
         "steps": 20,
         "guidance_scale": 7.5,
+        "guidance_rescale": 0.0,
         "precision": "fp32",
         "engine": "dygraph",
         "device": "cpu",

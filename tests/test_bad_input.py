@@ -109,18 +109,30 @@ def test_a_config_that_asks_for_another_network(refused, checkpoint):
     assert "class_embed_type='timestep'" in refused(f"model.path={checkpoint}")
 
 
-def test_a_scheduler_that_is_not_there_yet(refused, checkpoint):
+def test_a_scheduler_that_is_not_there(refused, checkpoint):
     path = checkpoint / "scheduler" / "scheduler_config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "_class_name": "EulerDiscreteScheduler"}))
+    path.write_text(json.dumps({**config, "_class_name": "KDPM2DiscreteScheduler"}))
     line = refused(f"model.path={checkpoint}")
-    assert "EulerDiscreteScheduler" in line
-    assert "choose scheduler=ddim, ddpm, plms" in line
+    assert "scheduler_config.json: _class_name='KDPM2DiscreteScheduler': not implemented" in line
 
 
 def test_an_unknown_scheduler(refused):
     line = refused("scheduler=euler_z")
-    assert "scheduler=euler_z: no such choice; expected one of checkpoint, ddim, ddpm, plms" in line
+    assert "scheduler=euler_z: no such choice; expected one of checkpoint, ddim, ddim_" in line
+
+
+def test_a_setting_that_the_sampler_has_not(refused):
+    line = refused("scheduler=ddim", "scheduler.sigmas=karras")
+    assert "scheduler.sigmas='karras': ddim has no such setting" in line
+
+
+def test_settings_of_text_and_pictures_out_of_range(refused):
+    assert "text.max_chunks: expected 1 or more, found 0" in refused("text.max_chunks=0")
+    line = refused("text.clip_skip=3")
+    assert "text.clip_skip=3: expected at most 2; the text encoder has 2 layers" in line
+    assert "strength: expected more than 0, up to 1, found 0.0" in refused("strength=0.0")
+    assert "guidance_rescale: expected 0 to 1, found 1.5" in refused("guidance_rescale=1.5")
 
 
 def test_a_misspelt_override(refused):

@@ -32,6 +32,43 @@ def adopt(folder, plan: Plan) -> Plan:
     return adopt_run(folder, plan, {"sdbatch": "0.1.0"}, "2026-01-01T20:00:00+00:00")
 
 
+class TestPlanImage:
+    def test_takes_the_rows_own_values_before_the_configs(self):
+        settings = some_settings(guidance_rescale=0.7, steps=30)
+        request = plan_image(settings, a_row(steps=5), 0).request
+        assert (request.steps, request.guidance_rescale) == (5, 0.7)
+        assert plan_image(settings, a_row(guidance_rescale=0.0), 0).request.guidance_rescale == 0
+
+    @pytest.mark.parametrize(
+        ("row", "config", "strength"),
+        [
+            ({}, None, None),
+            ({"strength": 0.5}, 0.3, None),  # no picture, no strength
+            ({"init_image": "a.png"}, None, 0.8),
+            ({"init_image": "a.png", "mask": "m.png"}, None, 1.0),
+            ({"init_image": "a.png", "mask": "m.png"}, 0.3, 0.3),
+            ({"init_image": "a.png", "strength": 0.5}, 0.3, 0.5),
+        ],
+    )
+    def test_strength_is_the_rows_the_configs_or_the_usual_one(self, row, config, strength):
+        request = plan_image(some_settings(strength=config), a_row(**row), 0).request
+        assert request.strength == strength
+
+    def test_sizes_that_a_row_leaves_out_are_those_of_the_picture(self):
+        settings = some_settings(width=96, height=64)
+        assert plan_image(settings, a_row(), 0).request.size_hints.time_ids == (
+            64,
+            96,
+            0,
+            0,
+            64,
+            96,
+        )
+        row = a_row(original_width=500, crop_top=7, target_height=80)
+        hints = plan_image(settings, row, 0).request.size_hints
+        assert hints.time_ids == (64, 500, 7, 0, 80, 96)  # heights first, as SDXL reads them
+
+
 class TestImageSeed:
     @given(run=seeds, seed=st.integers(0, MAX_SEED - 9999), name=ids, sample=samples)
     def test_is_the_rows_seed_plus_the_sample(self, run, seed, name, sample):
@@ -115,13 +152,14 @@ class TestShards:
 class TestFingerprint:
     def test_never_changes(self):
         assert some_settings().fingerprint == (
-            "73a23dc8337a6edbf62b8f1eb58295217f2d19f91f443d6dbbafd1bf6d099458"
+            "169875194de76f50a027fc7aff6deac931157f3381a385284d1fc0aae202784f"
         )
 
     @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
     def test_changes_with_every_field(self, field):
         value = getattr(some_settings(), field.name)
-        changed = some_settings(**{field.name: value + (1 if field.type != "str" else "x")})
+        another = {"str": f"{value}x", "Mapping[str, Any]": {"other": 1}}.get(field.type, 0.125)
+        changed = some_settings(**{field.name: another})
         assert changed.fingerprint != some_settings().fingerprint
 
 
@@ -156,7 +194,7 @@ class TestAdoptRun:
 
         with ThreadPoolExecutor(8) as pool:
             plans = list(pool.map(race, range(1, 9)))
-        assert len(set(plans)) == 1
+        assert all(plan == plans[0] for plan in plans)
         assert read_run(tmp_path)["shard_size"] == plans[0].shard_size
         assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
@@ -195,6 +233,12 @@ class TestRefusal:
         assert 'negative_prompt was "", now "模糊\\n低质量"; steps was 20, now 30; ' in line
         assert "seed" not in line
         assert len(line.splitlines()) == 1
+
+    def test_names_settings_within_settings_one_by_one(self, tmp_path):
+        adopt(tmp_path, a_plan(scheduler_settings={"solver": "ddim", "eta": 0.0}))
+        with pytest.raises(UserError) as error:
+            adopt(tmp_path, a_plan(scheduler_settings={"solver": "ddim", "eta": 1.0}))
+        assert "other settings: scheduler_settings.eta was 0.0, now 1.0; give" in str(error.value)
 
     def test_cuts_digests_but_nothing_else(self, tmp_path):
         long = "blurry, low quality, watermark, text, logo, "

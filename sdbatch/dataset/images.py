@@ -45,19 +45,32 @@ def encode_png(pixels: np.ndarray, parameters: str, compression: int) -> bytes:
     return buffer.getvalue()
 
 
-def parameters_text(request: ImageRequest, *, sampler: str, model: str, weights_sha256: str) -> str:
+def parameters_text(
+    request: ImageRequest,
+    *,
+    sampler: str,
+    model: str,
+    weights_sha256: str,
+    noise: str = "torch_cpu",
+    clip_skip: int = 0,
+) -> str:
     """Generation settings in the form of AUTOMATIC1111's web UI, so that its readers show them.
 
     Reference: stable-diffusion-webui `modules/processing.py`, `create_infotext`.
     """
+    solver, schedule = _webui_sampler(sampler)
     settings = {
         "Steps": request.steps,
-        "Sampler": _WEBUI_SAMPLERS.get(sampler, sampler),
+        "Sampler": solver,
+        **({"Schedule type": schedule} if schedule else {}),
         "CFG scale": f"{request.guidance_scale:g}",
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
         "Model hash": weights_sha256[:10],
         "Model": _quote(model),
+        **({"Denoising strength": f"{request.strength:g}"} if request.strength else {}),
+        **({"Clip skip": clip_skip + 1} if clip_skip else {}),  # there 1 skips nothing
+        "RNG": {"torch_cpu": "CPU", "philox": "NV"}[noise],
         "Version": "sdbatch",
     }
     lines = [request.prompt]
@@ -67,7 +80,35 @@ def parameters_text(request: ImageRequest, *, sampler: str, model: str, weights_
     return "\n".join(lines)
 
 
-_WEBUI_SAMPLERS = {"ddim": "DDIM", "plms": "PLMS", "ddpm": "DDPM"}
+_WEBUI_SAMPLERS = {
+    "ddim": "DDIM",
+    "plms": "PLMS",
+    "ddpm": "DDPM",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2s": "DPM++ 2S",
+    "unipc": "UniPC",
+    "lcm": "LCM",
+    "tcd": "TCD",
+}
+_WEBUI_SCHEDULES = {
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "beta": "Beta",
+    "sgm_uniform": "SGM Uniform",
+}
+
+
+def _webui_sampler(name: str) -> tuple[str, str | None]:
+    """Sampler and schedule as the web UI calls them."""
+    for suffix, schedule in _WEBUI_SCHEDULES.items():
+        if name.endswith(f"_{suffix}"):
+            solver = name.removesuffix(f"_{suffix}")
+            return _WEBUI_SAMPLERS.get(solver, solver), schedule
+    return _WEBUI_SAMPLERS.get(name, name), None
 
 
 def _quote(text: str) -> str:

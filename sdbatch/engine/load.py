@@ -18,7 +18,9 @@ from sdbatch.models.text import TextEncoder, encoder_kind, text_network
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
 from sdbatch.pipeline import Pipeline
-from sdbatch.samplers import SOLVERS, NoiseSchedule
+from sdbatch.samplers import Sampler
+from sdbatch.text import TextOptions, TextOptionsError
+from sdbatch.text.encoder import PromptEncoder
 from sdbatch.weights.additions import NOTHING, Additions
 from sdbatch.weights.checkpoint import Checkpoint, Component
 from sdbatch.weights.load import build, fill
@@ -31,33 +33,46 @@ logger.set_level("WARNING")
 gc.freeze()
 
 
+PLAIN_TEXT = TextOptions()
+
+
 def load_pipeline(
     checkpoint: Checkpoint,
-    schedule: NoiseSchedule,
-    solver: str,
+    sampler: Sampler,
     device: Device,
     additions: Additions = NOTHING,
+    *,
+    text: TextOptions = PLAIN_TEXT,
+    noise: str = "torch_cpu",
 ) -> Pipeline:
     """Build the networks on the device and fill them, strictly.
 
     Args:
         checkpoint: opened from any source.
-        schedule, solver: how latents are sampled.
+        sampler: how latents are sampled.
         device: where, and in which precision.
         additions: LoRAs to be merged, new tokens.
+        text: how prompts are read.
+        noise: where random numbers come from.
 
     Raises:
         UserError: a config or a weight that does not fit, by file and key.
     """
-    _refuse_misfits(checkpoint)
+    _refuse_misfits(checkpoint, text)
     # Where the checkpoint says that half precision overflows, the autoencoder is in float32.
     upcast = device.dtype == "float16" and _vae_config(checkpoint.vae).force_upcast
+    encoders = _load_text_encoders(checkpoint, additions, device.dtype)
     return Pipeline(
-        text_encoder=_load_text_encoder(checkpoint, additions, device.dtype),
+        prompts=PromptEncoder(
+            encoders,
+            text,
+            sdxl=checkpoint.family == "sdxl",
+            zero_empty_negative=checkpoint.zeros_for_empty,
+        ),
         unet=unet_network(checkpoint.unet, additions).load(device.dtype),
         vae=vae_network(checkpoint.vae).load("float32" if upcast else device.dtype),
-        schedule=schedule,
-        solver=SOLVERS[solver],
+        sampler=sampler,
+        noise=noise,
     )
 
 
@@ -121,29 +136,43 @@ def networks(checkpoint: Checkpoint) -> list[Network]:
     return [unet_network(checkpoint.unet), vae_network(checkpoint.vae), *texts]
 
 
-def _refuse_misfits(checkpoint: Checkpoint) -> None:
+def _refuse_misfits(checkpoint: Checkpoint, text: TextOptions) -> None:
     """Networks that are sound each, but that the pipeline cannot connect."""
     unet, vae = _unet_config(checkpoint.unet), _vae_config(checkpoint.vae)
-    path = checkpoint.unet.config_path
-    if unet.addition_time_embed_dim is not None:
-        raise UserError(
-            f"{path}: addition_embed_type='text_time': checkpoints with added embeddings (SDXL) "
-            "are not supported yet"
-        )
-    if (unet.in_channels, unet.out_channels) != (vae.latent_channels, vae.latent_channels):
+    path, latent = checkpoint.unet.config_path, vae.latent_channels
+    # Latents alone, or beside them a mask and a masked picture.
+    if unet.in_channels not in (latent, 2 * latent + 1) or unet.out_channels != latent:
         raise UserError(
             f"{path}: in_channels={unet.in_channels}, out_channels={unet.out_channels}: expected "
-            f"{vae.latent_channels}, the VAE's latent_channels (inpainting and the like are not "
-            "supported)"
+            f"{latent} (the VAE's latent_channels), or {2 * latent + 1} in and {latent} out for "
+            "inpainting"
         )
-    encoder = checkpoint.text_encoders[0]
-    with _naming(encoder.config_path):
-        width = integer(encoder.config, "hidden_size")
+    widths = {}
+    for encoder in checkpoint.text_encoders:
+        with _naming(encoder.config_path):
+            widths[encoder.name] = integer(encoder.config, "hidden_size")
+            layers = integer(encoder.config, "num_hidden_layers")
+        try:
+            text.check_layers(layers, sdxl=checkpoint.family == "sdxl")
+        except TextOptionsError as error:
+            raise UserError(f"text.{error}") from error
+    width = sum(widths.values())
     if any(size != width for size in unet.cross_attention_dim):
         raise UserError(
             f"{path}: cross_attention_dim={unet.cross_attention_dim[0]}: expected {width}, the "
-            "text encoder's hidden_size"
+            f"hidden_size of {' and '.join(widths)}"
         )
+    if unet.addition_time_embed_dim is not None:
+        last = checkpoint.text_encoders[-1]
+        with _naming(last.config_path):
+            pooled = integer(last.config, "projection_dim")
+        expected = pooled + 6 * unet.addition_time_embed_dim
+        if unet.projection_class_embeddings_input_dim != expected:
+            raise UserError(
+                f"{path}: projection_class_embeddings_input_dim="
+                f"{unet.projection_class_embeddings_input_dim}: expected {expected}, six sizes and "
+                f"the projection_dim of {last.name}"
+            )
 
 
 def _unet_config(component: Component) -> UNetConfig:
@@ -156,14 +185,19 @@ def _vae_config(component: Component) -> VAEConfig:
         return VAEConfig.from_dict(component.config)
 
 
-def _load_text_encoder(checkpoint: Checkpoint, additions: Additions, dtype: str) -> TextEncoder:
-    (component,), (tokenizer,) = checkpoint.text_encoders, checkpoint.tokenizers
-    with _naming(component.config_path):
-        kind = encoder_kind(component.config)
-        positions = integer(component.config, "max_position_embeddings")
-        words = integer(component.config, "vocab_size")
-    tokenize = open_tokenizer(tokenizer, kind, positions, additions.embeddings, words)
-    return TextEncoder(tokenize, text_network_of(component, additions).load(dtype))
+def _load_text_encoders(
+    checkpoint: Checkpoint, additions: Additions, dtype: str
+) -> list[TextEncoder]:
+    encoders = []
+    pairs = zip(checkpoint.text_encoders, checkpoint.tokenizers, strict=True)
+    for component, files in pairs:
+        with _naming(component.config_path):
+            kind = encoder_kind(component.config)
+            positions = integer(component.config, "max_position_embeddings")
+            words = integer(component.config, "vocab_size")
+        tokenizer = open_tokenizer(files, kind, positions, additions.embeddings, words)
+        encoders.append(TextEncoder(tokenizer, text_network_of(component, additions).load(dtype)))
+    return encoders
 
 
 @contextlib.contextmanager

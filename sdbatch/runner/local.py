@@ -76,8 +76,9 @@ def run(config: Config, composed: DictConfig, overrides: Sequence[str]) -> Outco
 def _load(job: Job) -> Pipeline:
     from sdbatch.engine.load import load_pipeline  # imports Paddle and PaddleNLP
 
-    solver = job.plan.settings.scheduler
-    return load_pipeline(job.checkpoint, job.schedule, solver, job.device, job.additions)
+    return load_pipeline(
+        job.checkpoint, job.sampler, job.device, job.additions, text=job.text, noise=job.noise
+    )
 
 
 def _work(job: Job, pipeline: Pipeline, store: ShardStore, todo: Sequence[int]) -> None:

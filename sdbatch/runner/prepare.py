@@ -6,27 +6,28 @@ leaves no trace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 
 import pyarrow as pa
 
-from sdbatch.config import Config, ModelConfig, SolverName
+from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig
 from sdbatch.dataset.schema import check_carried, dataset_schema
 from sdbatch.engine.device import Device, choose_device, prepare_process
 from sdbatch.errors import UserError
+from sdbatch.inputs import ImageLimits
 from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
 from sdbatch.plan import Plan, Settings, matching_plan, read_run
 from sdbatch.prompts import PromptDefaults, PromptTable
-from sdbatch.samplers.schedule import NoiseSchedule, UnsupportedSchedule
+from sdbatch.samplers import Sampler, SamplerOptions, UnsupportedSchedule
+from sdbatch.text import TextOptions
 from sdbatch.weights.additions import Additions
 from sdbatch.weights.checkpoint import Checkpoint
 from sdbatch.weights.embeddings import open_embedding
 from sdbatch.weights.lora import open_lora
 from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.source import open_checkpoint
-
-_SOLVER_OF_CLASS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "PNDMScheduler": "plms"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class Job:
     table: PromptTable
     checkpoint: Checkpoint
     additions: Additions
-    schedule: NoiseSchedule
+    sampler: Sampler
+    text: TextOptions
+    noise: str
+    input_limits: ImageLimits
     plan: Plan
     schema: pa.Schema
     device: Device
@@ -58,35 +62,43 @@ def prepare(config: Config) -> Job:
     checkpoint = open_checkpoint(Path(config.model.path), _source_options(config.model))
     additions = _additions(config.model, checkpoint)
     loras, embeddings = additions.digests()
-    solver = _choose_solver(config.scheduler.solver, checkpoint)
-    schedule = _read_schedule(checkpoint)
+    sampler = _choose_sampler(config.scheduler, checkpoint)
     prepare_process()
     device = choose_device(config.device, config.precision.name.value)
-    width, height, multiple = _native_size(checkpoint)
+    unet, vae = _network_configs(checkpoint)
+    side = unet.sample_size * vae.downscale
     defaults = PromptDefaults(
         images_per_prompt=config.images_per_prompt,
         steps=config.steps,
-        width=config.width or width,
-        height=config.height or height,
+        width=config.width or side,
+        height=config.height or side,
+        strength=config.strength,
     )
-    summary = table.check(defaults, multiple)
-    _check_steps(schedule, summary.steps, checkpoint)
+    summary = table.check(
+        defaults, max(8, vae.downscale), all_masked=unet.in_channels > vae.latent_channels
+    )
+    _check_steps(sampler, summary.steps, checkpoint)
+    text = TextOptions(**asdict(config.text))
     settings = Settings(
         family=checkpoint.family,
         weights_sha256=checkpoint.weights_sha256,
         model_config_sha256=checkpoint.config_sha256,
         loras=loras,
         embeddings=embeddings,
-        scheduler=solver,
+        scheduler=sampler.name,
+        scheduler_settings=sampler.settings,
         steps=config.steps,
         guidance_scale=config.guidance_scale,
+        guidance_rescale=config.guidance_rescale,
+        strength=config.strength,
         width=defaults.width,
         height=defaults.height,
         negative_prompt=config.negative_prompt,
+        text={key: value for key, value in asdict(text).items() if key != "cache_mb"},
         images_per_prompt=config.images_per_prompt,
         precision=device.precision,
         seed=config.seed,
-        noise="torch_cpu",
+        noise=config.noise.value,
         table_sha256=summary.sha256,
     )
     folder = Path(config.output.dir)
@@ -96,7 +108,12 @@ def prepare(config: Config) -> Job:
         table=table,
         checkpoint=checkpoint,
         additions=additions,
-        schedule=schedule,
+        sampler=sampler,
+        text=text,
+        noise=settings.noise,
+        input_limits=ImageLimits(
+            max_bytes=config.max_input_mb * 10**6, max_pixels=config.max_input_megapixels * 10**6
+        ),
         plan=_continue_existing(folder, plan),
         schema=dataset_schema(
             table.carried,
@@ -137,46 +154,33 @@ def _additions(model: ModelConfig, checkpoint: Checkpoint) -> Additions:
     return additions
 
 
-def _choose_solver(name: SolverName, checkpoint: Checkpoint) -> str:
-    if name is not SolverName.checkpoint:
-        return name.value
-    path = checkpoint.scheduler_path
-    named = checkpoint.scheduler.get("_class_name")
-    choices = ", ".join(sorted(_SOLVER_OF_CLASS.values()))
-    if named not in _SOLVER_OF_CLASS:
-        raise UserError(
-            f"{path}: _class_name={named!r} is not supported yet; choose scheduler={choices}"
-        )
-    if named == "PNDMScheduler" and not checkpoint.scheduler.get("skip_prk_steps", False):
-        raise UserError(
-            f"{path}: skip_prk_steps=false (Runge-Kutta warm-up) is not supported; "
-            "choose scheduler=plms to skip it"
-        )
-    return _SOLVER_OF_CLASS[named]
-
-
-def _read_schedule(checkpoint: Checkpoint) -> NoiseSchedule:
+def _choose_sampler(scheduler: SchedulerConfig, checkpoint: Checkpoint) -> Sampler:
+    """The solver and schedule that config and checkpoint make together."""
+    options = {
+        name: value.value if isinstance(value, Enum) else value
+        for name, value in asdict(scheduler).items()
+    }
     try:
-        return NoiseSchedule.from_config(checkpoint.scheduler)
+        return Sampler.from_config(checkpoint.scheduler, SamplerOptions(**options))
     except UnsupportedSchedule as error:
-        raise UserError(f"{checkpoint.scheduler_path}: {error}") from error
+        key = str(error).partition("=")[0]
+        asked_for = options.get(key) is not None
+        where = "scheduler." if asked_for else f"{checkpoint.scheduler_path}: "
+        raise UserError(f"{where}{error}") from error
 
 
-def _native_size(checkpoint: Checkpoint) -> tuple[int, int, int]:
-    """Width and height that the checkpoint was trained at, and what sizes must be multiples of."""
+def _network_configs(checkpoint: Checkpoint) -> tuple[UNetConfig, VAEConfig]:
     try:
         unet = UNetConfig.from_dict(checkpoint.unet.config)
-        vae = VAEConfig.from_dict(checkpoint.vae.config)
+        return unet, VAEConfig.from_dict(checkpoint.vae.config)
     except UnsupportedConfig as error:
         raise UserError(f"{checkpoint.path}: {error}") from error
-    side = unet.sample_size * vae.downscale
-    return side, side, max(8, vae.downscale)
 
 
-def _check_steps(schedule: NoiseSchedule, steps: frozenset[int], checkpoint: Checkpoint) -> None:
+def _check_steps(sampler: Sampler, steps: frozenset[int], checkpoint: Checkpoint) -> None:
     for count in sorted(steps):
         try:
-            schedule.timesteps(count)
+            sampler.trajectory(count)
         except UnsupportedSchedule as error:
             raise UserError(f"{error} ({checkpoint.name}'s scheduler)") from error
 

@@ -18,7 +18,7 @@ from sdbatch.convert.write import convert
 from sdbatch.engine.device import Device
 from sdbatch.engine.load import load_pipeline, text_network_of
 from sdbatch.errors import UserError
-from sdbatch.samplers import NoiseSchedule
+from sdbatch.samplers import Sampler
 from sdbatch.weights.checkpoint import file_sha256, read_json
 from sdbatch.weights.files.paddle_file import open_paddle
 from sdbatch.weights.options import SourceOptions
@@ -169,8 +169,8 @@ class TestWeights:
 def test_pictures_are_the_same(converted, pipelines, name):
     """Value for value, at a few steps."""
     checkpoint = open_checkpoint(converted(name)[2])
-    schedule = NoiseSchedule.from_config(checkpoint.scheduler)
-    pipeline = load_pipeline(checkpoint, schedule, "ddim", Device("cpu", "fp32"))
+    sampler = Sampler.from_config(checkpoint.scheduler)
+    pipeline = load_pipeline(checkpoint, sampler, Device("cpu", "fp32"))
     requests = [a_request(steps=3, width=64, prompt=p) for p in ("a red star", "蓝色的圆")]
     found, expected = pipeline.generate(requests), pipelines(name).generate(requests)
     assert np.array_equal(np.asarray(found), np.asarray(expected))

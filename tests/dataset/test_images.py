@@ -16,9 +16,21 @@ from tests.examples import a_picture, a_request
 HASH = "0123456789abcdef" * 4
 
 
-def parameters(model: str = "demo", sampler: str = "ddim", **changes) -> str:
-    request = a_request(**changes)
-    return parameters_text(request, sampler=sampler, model=model, weights_sha256=HASH)
+def parameters(
+    model: str = "demo",
+    sampler: str = "ddim",
+    noise: str = "torch_cpu",
+    clip_skip: int = 0,
+    **changes,
+) -> str:
+    return parameters_text(
+        a_request(**changes),
+        sampler=sampler,
+        model=model,
+        weights_sha256=HASH,
+        noise=noise,
+        clip_skip=clip_skip,
+    )
 
 
 def read_back(data: bytes) -> Image.Image:
@@ -107,8 +119,15 @@ class TestParameters:
             "a red star\n"
             "Negative prompt: blur\n"
             "Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 7, Size: 96x64, "
-            "Model hash: 0123456789, Model: demo, Version: sdbatch"
+            "Model hash: 0123456789, Model: demo, RNG: CPU, Version: sdbatch"
         )
+
+    def test_say_what_else_the_web_ui_needs_to_make_the_picture_again(self):
+        text = parameters(sampler="dpmpp_2m_karras", noise="philox", clip_skip=1, strength=0.75)
+        settings = as_webui_reads(text)[2]
+        assert (settings["Sampler"], settings["Schedule type"]) == ("DPM++ 2M", "Karras")
+        assert (settings["RNG"], settings["Clip skip"]) == ("NV", "2")
+        assert settings["Denoising strength"] == "0.75"
 
     def test_leave_out_an_empty_negative_prompt(self):
         assert parameters().split("\n")[1].startswith("Steps: 20")

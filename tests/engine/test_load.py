@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from sdbatch.engine.device import Device
-from sdbatch.engine.load import load_pipeline
+from sdbatch.engine.load import PLAIN_TEXT, load_pipeline
 from sdbatch.errors import UserError
-from sdbatch.samplers import NoiseSchedule
+from sdbatch.samplers import Sampler
 from sdbatch.weights.source import open_checkpoint
 from tests.conftest import ASSETS
 
@@ -23,15 +23,15 @@ SDXL = {
 def refusal(tmp_path):
     """`refusal(part, key=value)`: what a demo checkpoint with another config is refused with."""
 
-    def call(part: str, **changes) -> str:
+    def call(part: str, text=PLAIN_TEXT, **changes) -> str:
         folder = shutil.copytree(ASSETS / "demo", tmp_path / "checkpoint")
         path = folder / part / "config.json"
         config = {**json.loads(path.read_text()), **changes}
         path.write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
         checkpoint = open_checkpoint(folder)
-        schedule = NoiseSchedule.from_config(checkpoint.scheduler)
+        sampler = Sampler.from_config(checkpoint.scheduler)
         with pytest.raises(UserError) as caught:
-            load_pipeline(checkpoint, schedule, "ddim", Device("cpu", "fp32"))
+            load_pipeline(checkpoint, sampler, Device("cpu", "fp32"), text=text)
         line = str(caught.value)
         assert len(line.splitlines()) == 1
         return line.removeprefix(f"{folder}/")
@@ -42,8 +42,8 @@ def refusal(tmp_path):
 @pytest.mark.parametrize(
     ("part", "changes", "expected"),
     [
-        ("unet", SDXL, "unet/config.json: addition_embed_type='text_time': checkpoints with added"),
-        ("unet", {"in_channels": 9}, "unet/config.json: in_channels=9, out_channels=4: expected 4"),
+        ("unet", SDXL, "unet/config.json: projection_class_embeddings_input_dim=64: expected 176,"),
+        ("unet", {"in_channels": 8}, "unet/config.json: in_channels=8, out_channels=4: expected 4"),
         ("unet", {"out_channels": 8}, "unet/config.json: in_channels=4, out_channels=8: expected"),
         ("vae", {"latent_channels": 16}, "unet/config.json: in_channels=4, out_channels=4: expect"),
         ("unet", {"cross_attention_dim": 768}, "unet/config.json: cross_attention_dim=768: expect"),

@@ -10,7 +10,7 @@ from sdbatch.dataset.images import to_bytes
 from sdbatch.engine.device import choose_device
 from sdbatch.engine.load import load_pipeline
 from sdbatch.request import ImageRequest
-from sdbatch.samplers import NoiseSchedule
+from sdbatch.samplers import Sampler
 from sdbatch.weights.additions import Additions
 from sdbatch.weights.embeddings import open_embedding
 from sdbatch.weights.lora import open_lora
@@ -28,8 +28,8 @@ def changed(loras=(), embeddings=()):
     checkpoint = open_checkpoint(ASSETS / "demo")
     additions = Additions(tuple(loras), tuple(embeddings))
     additions.check(checkpoint)
-    schedule = NoiseSchedule.from_config(checkpoint.scheduler)
-    return load_pipeline(checkpoint, schedule, "ddim", choose_device("cpu", "fp32"), additions)
+    sampler = Sampler.from_config(checkpoint.scheduler)
+    return load_pipeline(checkpoint, sampler, choose_device("cpu", "fp32"), additions)
 
 
 def pictures(pipeline, prompts) -> np.ndarray:

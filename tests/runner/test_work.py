@@ -10,15 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdbatch.config import Config, ModelConfig, OutputConfig, PromptsConfig
+from sdbatch.config.schema import Config, ModelConfig, OutputConfig, PromptsConfig
 from sdbatch.dataset.images import to_bytes
 from sdbatch.dataset.shard import ShardStore
-from sdbatch.plan import plan_image
+from sdbatch.inputs import BadImage
+from sdbatch.plan import PlannedImage, plan_image
+from sdbatch.runner.inputs import NOT_LOADED, LoadedInputs
 from sdbatch.runner.interrupt import Interrupted, StopRequest
 from sdbatch.runner.prepare import prepare
 from sdbatch.runner.work import make_batch, make_rows, micro_batches
+from sdbatch.text import ReadPrompt
 from tests.conftest import ASSETS
 from tests.examples import a_picture, a_row, some_settings
+
+
+def no_inputs(_) -> LoadedInputs:
+    return NOT_LOADED
 
 
 class Painter:
@@ -31,7 +38,14 @@ class Painter:
         self.memory = memory
         self.batches: list[list[str]] = []
 
-    def generate(self, requests) -> np.ndarray:
+    def batch_key(self, request):
+        return request.batch_key
+
+    def read(self, prompt) -> ReadPrompt:
+        return ReadPrompt(chunks=1, tokens=len(prompt.split()), truncated=None)
+
+    def generate(self, requests, inputs) -> np.ndarray:
+        assert len(inputs) == len(requests)
         self.batches.append([request.prompt for request in requests])
         if len(requests) > self.memory:
             raise MemoryError("out of memory:\n  no room")
@@ -67,29 +81,36 @@ planned = st.lists(
         width=st.sampled_from([None, 64, 128]),
         steps=st.sampled_from([None, 5]),
         guidance_scale=st.sampled_from([None, 1.0, 3.0]),
+        init_image=st.sampled_from([None, "a.png"]),
+        strength=st.sampled_from([None, 0.5]),
     ),
     max_size=30,
 )
 
 
+def cut(images, size) -> list[list[PlannedImage]]:
+    """Micro-batches of what can be made together by the requests alone."""
+    return list(micro_batches(images, size, lambda request: request.batch_key))
+
+
 class TestMicroBatches:
     @given(planned, st.integers(1, 8))
     def test_hold_every_image_exactly_once(self, images, size):
-        batches = list(micro_batches(images, size))
+        batches = cut(images, size)
         assert sorted(id(image) for batch in batches for image in batch) == sorted(map(id, images))
 
     @given(planned, st.integers(1, 8))
     def test_are_never_empty_nor_larger_than_asked(self, images, size):
-        assert all(1 <= len(batch) <= size for batch in micro_batches(images, size))
+        assert all(1 <= len(batch) <= size for batch in cut(images, size))
 
     @given(planned, st.integers(1, 8))
     def test_hold_one_size_step_count_and_guidance(self, images, size):
-        for batch in micro_batches(images, size):
+        for batch in cut(images, size):
             assert len({image.request.batch_key for image in batch}) == 1
 
     @given(planned, st.integers(1, 8))
     def test_keep_the_order_within_a_kind(self, images, size):
-        made = [image for batch in micro_batches(images, size) for image in batch]
+        made = [image for batch in cut(images, size) for image in batch]
         for kind in {image.request.batch_key for image in images}:
             of_kind = [
                 [i for i in order if i.request.batch_key == kind] for order in (made, images)
@@ -100,17 +121,24 @@ class TestMicroBatches:
     def test_are_as_few_as_can_be(self, images, size):
         keys = [image.request.batch_key for image in images]
         fewest = sum(-(-keys.count(key) // size) for key in set(keys))
-        assert len(list(micro_batches(images, size))) == fewest
+        assert len(cut(images, size)) == fewest
+
+    def test_what_the_pipeline_tells_apart_is_not_mixed(self):
+        batches = list(micro_batches(images("a", "b c", "d"), 4, lambda r: len(r.prompt.split())))
+        assert [[image.request.prompt for image in batch] for batch in batches] == [
+            ["a", "d"],
+            ["b c"],
+        ]
 
     def test_guidance_scales_may_differ_within_a_batch(self):
         one, other = (images("a", guidance_scale=scale)[0] for scale in (3.0, 7.5))
-        assert len(list(micro_batches([one, other], 4))) == 1
+        assert len(cut([one, other], 4)) == 1
 
 
 class TestMakeBatch:
     def test_makes_all_pictures_at_once(self):
         painter = Painter()
-        made = make_batch(painter, images("a star", "a heart"))
+        made = make_batch(painter, images("a star", "a heart"), no_inputs)
         assert painter.batches == [["a star", "a heart"]]
         assert [m.status for m in made] == ["ok", "ok"]
         assert [m.batch_size for m in made] == [2, 2]
@@ -118,7 +146,7 @@ class TestMakeBatch:
 
     def test_after_an_exception_makes_its_pictures_one_by_one(self):
         painter = Painter()
-        made = make_batch(painter, images("a star", "broken", "a heart"))
+        made = make_batch(painter, images("a star", "broken", "a heart"), no_inputs)
         assert painter.batches[1:] == [["a star"], ["broken"], ["a heart"]]
         assert [m.status for m in made] == ["ok", "failed", "ok"]
         assert [m.batch_size for m in made] == [1, 1, 1]
@@ -126,23 +154,23 @@ class TestMakeBatch:
         assert isinstance(made[1].error, RuntimeError)
 
     def test_a_batch_too_large_for_the_memory_is_made_in_smaller_ones(self):
-        made = make_batch(Painter(memory=1), images("a star", "a heart"))
+        made = make_batch(Painter(memory=1), images("a star", "a heart"), no_inputs)
         assert [m.status for m in made] == ["ok", "ok"]
 
     def test_one_picture_too_large_for_the_memory_is_oom(self):
-        made = make_batch(Painter(), images("a star", "huge"))
+        made = make_batch(Painter(), images("a star", "huge"), no_inputs)
         assert [m.status for m in made] == ["ok", "oom"]
         assert isinstance(made[1].error, MemoryError)
 
     def test_pictures_that_are_none_are_said_to_be_so(self):
-        made = make_batch(Painter(), images("overflow", "a star", "flat"))
+        made = make_batch(Painter(), images("overflow", "a star", "flat"), no_inputs)
         assert [m.status for m in made] == ["nan", "ok", "blank"]
         assert [m.pixels is None for m in made] == [True, False, True]
         assert [m.error for m in made] == [None] * 3
 
     def test_results_stand_in_the_order_of_the_images(self):
         batch = images("a", "broken", "flat", "b", "overflow", "huge")
-        assert [m.planned for m in make_batch(Painter(), batch)] == batch
+        assert [m.planned for m in make_batch(Painter(), batch, no_inputs)] == batch
 
     def test_a_request_to_quit_is_no_failed_picture(self):
         class Quit(Painter):
@@ -150,7 +178,17 @@ class TestMakeBatch:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            make_batch(Quit(), images("a star"))
+            make_batch(Quit(), images("a star"), no_inputs)
+
+    def test_a_picture_that_cannot_be_read_fails_alone(self):
+        def load(request) -> LoadedInputs:
+            if request.prompt == "lost":
+                raise BadImage("a.png: expected a picture, found no such file")
+            return NOT_LOADED
+
+        made = make_batch(Painter(), images("a star", "lost", "a heart"), load)
+        assert [m.status for m in made] == ["ok", "failed", "ok"]
+        assert str(made[1].error) == "a.png: expected a picture, found no such file"
 
 
 class TestMakeRows:
