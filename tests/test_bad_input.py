@@ -119,7 +119,7 @@ def test_a_scheduler_that_is_not_there(refused, checkpoint):
 
 def test_an_unknown_scheduler(refused):
     line = refused("scheduler=euler_z")
-    assert "scheduler=euler_z: no such choice; expected one of checkpoint, ddim, ddim_" in line
+    assert "scheduler=euler_z: no such choice; did you mean euler_a? expected one of check" in line
 
 
 def test_a_setting_that_the_sampler_has_not(refused):

@@ -77,12 +77,3 @@ def test_rows_say_what_became_of_their_words_and_pictures(make):
     assert (photo["init_image"], photo["mask"]) == ("photo.png", None)
     assert len(photo["init_image_sha256"]) == len(masked["mask_sha256"]) == 64
     assert plain["init_image_sha256"] is None
-
-
-def test_what_lies_outside_the_mask_stays(make, tmp_path):
-    found = make("masked", [{"id": "x", **ROWS[10]}])["x"][1]
-    photo = Image.open(tmp_path / "photo.png").resize((64, 64), Image.Resampling.LANCZOS)
-    difference = np.abs(found - np.asarray(photo).astype(int)).mean(axis=(1, 2))
-    # The mask is the lower half; the autoencoder alone changes a little of the upper one.
-    assert difference[:24].mean() < 10
-    assert difference[40:].mean() > 30

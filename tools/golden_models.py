@@ -88,6 +88,15 @@ TINY_UNETS = {
         "addition_time_embed_dim": 8,
         "projection_class_embeddings_input_dim": 16 + 6 * 8,
     },
+    # Distilled with guidance inside, as LCM checkpoints are.
+    "tiny_lcm": {
+        **TINY,
+        "block_out_channels": [32, 64],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+        "attention_head_dim": 4,
+        "time_cond_proj_dim": 16,
+    },
 }
 TINY_TEXT = {
     "architectures": ["CLIPTextModel"],
@@ -220,6 +229,11 @@ def tiny_unet(config: dict, quiet: bool) -> dict[str, np.ndarray]:
         time_ids = torch.tensor([[1024, 768, 0, 64, 1024, 768], [512, 512, 0, 0, 640, 512]])
         inputs |= {"pooled": pooled, "time_ids": time_ids}
         added = {"text_embeds": pooled, "time_ids": time_ids}
+    told = None
+    if config.get("time_cond_proj_dim"):
+        inputs["guidance_scale"] = torch.tensor([8.5, 1.5])
+        embedding = StableDiffusionPipeline.get_guidance_scale_embedding
+        told = embedding(None, inputs["guidance_scale"] - 1, config["time_cond_proj_dim"])
     # 12 x 10 halves to 6 x 5 and 3 x 3: the way up must follow the skips, not double.
     random = torch.randn(2, 4, 12, 10, generator=generator)
     inputs |= {"random_latents": random, "flat_latents": 0.3 + 1e-3 * random}
@@ -228,6 +242,7 @@ def tiny_unet(config: dict, quiet: bool) -> dict[str, np.ndarray]:
             inputs[f"{name}_latents"],
             inputs["timesteps"],
             inputs["context"],
+            timestep_cond=told,
             added_cond_kwargs=added,
         ).sample
     return record | {key: value.numpy() for key, value in inputs.items()}

@@ -76,7 +76,6 @@ class TestUNet:
             ("resnet_skip_time_act", True),
             ("resnet_time_scale_shift", "scale_shift"),
             ("reverse_transformer_layers_per_block", [[1], [2]]),
-            ("time_cond_proj_dim", 256),
             ("time_embedding_act_fn", "silu"),
             ("time_embedding_dim", 512),
             ("time_embedding_type", "fourier"),

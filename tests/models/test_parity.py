@@ -57,20 +57,20 @@ def filled_from(record, part: str, factory, folder, layout, to_layer=same):
     return network
 
 
-@pytest.fixture(params=["tiny_sd2", "tiny_sdxl"])
+@pytest.fixture(params=["tiny_sd2", "tiny_sdxl", "tiny_lcm"])
 def tiny(request):
     """A record of a tiny network: SD 2.x has linear projections and a number of heads per block,
-    SDXL has added embeddings and more than one transformer layer too. In the first the weights
-    before each norm are so small that its epsilon counts."""
+    SDXL has added embeddings and more than one transformer layer too, LCM is told the guidance. In
+    the first the weights before each norm are so small that its epsilon counts."""
     with np.load(GOLDEN / f"{request.param}.npz") as file:
         return dict(file)
 
 
 @pytest.mark.parametrize("inputs", ["random", "flat"])
-def test_unets_built_as_sd2_and_sdxl_equal_pytorch(tiny, inputs, tmp_path):
+def test_unets_built_as_sd2_sdxl_and_lcm_equal_pytorch(tiny, inputs, tmp_path):
     config = UNetConfig.from_dict(json.loads(str(tiny["unet_config"])))
     unet = filled_from(tiny, "unet", lambda: UNet(config), tmp_path, diffusers.UNET)
-    names = ("timesteps", "context", "pooled", "time_ids")
+    names = ("timesteps", "context", "pooled", "time_ids", "guidance_scale")
     more = {name: paddle.to_tensor(tiny[name]) for name in names if name in tiny}
     with paddle.no_grad():
         found = unet(paddle.to_tensor(tiny[f"{inputs}_latents"]), **more)
