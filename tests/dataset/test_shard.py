@@ -1,264 +1,173 @@
-"""A shard appears whole, by one rename, or not at all."""
+"""What a dataset's folder tells of its shards, and what it says when they are damaged."""
 
-import hashlib
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from threading import Barrier
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sdbatch.dataset.schema import dataset_schema
-from sdbatch.dataset.shard import ShardCorrupt, ShardStore, ShardWriter
-from tests.examples import metadata_row
+from sdbatch.dataset.attempts import this_boot
+from sdbatch.dataset.shard import DamagedShard, ShardStore
+from sdbatch.errors import UserError
+from tests.dataset.making import begin, make
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SCHEMA = dataset_schema(pa.schema([("score", pa.float64())]), {"model": "demo"})
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
 def store(tmp_path):
-    return ShardStore(tmp_path)
+    return begin(tmp_path / "dataset")
 
 
-def fill(writer: ShardWriter, data: bytes = b"pixels") -> list[dict]:
-    """One picture that is there and one that failed; returns their rows."""
-    made = writer.add_image("a-000", data)
-    return [metadata_row("a-000", status="ok", **made), metadata_row("b-000")]
+def damaged(read, name: str) -> DamagedShard:
+    """The error, which is one line and tells what to do."""
+    with pytest.raises(DamagedShard) as error:
+        read(name)
+    line = str(error.value)
+    assert len(line.splitlines()) == 1
+    assert f"{name}/{error.value.file.name}: " in line
+    assert "python -m sdbatch.verify " in line and " --discard" in line
+    return error.value
 
 
-def make(store: ShardStore, name: str = "00000", data: bytes = b"pixels") -> bool:
-    with store.begin(name) as writer:
-        return writer.commit(fill(writer, data), SCHEMA, {"seconds": 1.5})
+class TestFolders:
+    def test_are_made_inside_a_dataset_that_is_there(self, tmp_path):
+        store = ShardStore(tmp_path)
+        store.create()
+        store.create()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["_tmp", "repairs", "shards"]
 
+    def test_are_not_made_where_there_is_none(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            ShardStore(tmp_path / "gone").create()
+        assert list(tmp_path.iterdir()) == []
 
-def leftovers(store: ShardStore) -> list:
-    return sorted((store.folder / "_tmp").rglob("*"))
-
-
-def assert_whole(store: ShardStore, name: str) -> None:
-    """The shard's images are exactly those its metadata tell of."""
-    rows = store.read_metadata(name).to_pylist()
-    files = [row for row in rows if row["file_name"]]
-    for row in files:
-        data = (store.folder / row["file_name"]).read_bytes()
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (row["bytes"], row["sha256"])
-    assert len(list((store.shards / name / "images").iterdir())) == len(files)
-    assert json.loads((store.shards / name / "shard.json").read_text())["images"] == len(rows)
-
-
-class TestCommit:
-    def test_nothing_is_visible_before_it(self, store):
-        with store.begin("00000") as writer:
-            rows = fill(writer)
-            assert store.done() == set()
-            assert not store.shards.exists()
-            writer.commit(rows, SCHEMA, {})
-            assert store.done() == {"00000"}
-
-    def test_makes_images_and_metadata_visible_together(self, store):
-        assert make(store) is True
-        assert {path.name for path in (store.shards / "00000").iterdir()} == {
-            "images", "metadata.parquet", "shard.json",
-        }  # fmt: skip
-        assert_whole(store, "00000")
-        assert leftovers(store) == []
-
-    def test_file_names_lead_from_the_dataset_folder_to_the_images(self, store):
-        make(store, "00042", b"abc")
-        ok, failed = store.read_metadata("00042").to_pylist()
-        assert ok["file_name"] == "shards/00042/images/a-000.png"
-        assert (store.folder / ok["file_name"]).read_bytes() == b"abc"
-        assert (ok["format"], ok["bytes"]) == ("png", 3)
-        assert ok["sha256"] == hashlib.sha256(b"abc").hexdigest()
-        assert [failed[name] for name in ("file_name", "format", "bytes", "sha256")] == [None] * 4
-
-    def test_metadata_have_the_schema_they_were_given(self, store):
-        make(store)
-        schema = pq.read_schema(store.shards / "00000" / "metadata.parquet")
-        assert schema.equals(SCHEMA, check_metadata=True)
-
-    def test_the_record_tells_counts_timings_and_attempt(self, store):
-        with store.begin("00000") as writer:
-            writer.commit(fill(writer), SCHEMA, {"seconds": 1.5})
-        record = json.loads((store.shards / "00000" / "shard.json").read_text())
-        assert record == {
-            "shard": "00000", "attempt": writer.attempt, "images": 2,
-            "counts": {"ok": 1, "failed": 1}, "seconds": 1.5,
-        }  # fmt: skip
-
-    def test_image_names_may_be_chinese(self, store):
-        with store.begin("00000") as writer:
-            made = writer.add_image("形状-001-000", b"abc")
-            writer.commit([metadata_row("形状-001-000", **made)], SCHEMA, {})
-        assert (store.shards / "00000" / "images" / "形状-001-000.png").read_bytes() == b"abc"
-
-    def test_carried_values_may_be_nan(self, store):
-        with store.begin("00000") as writer:
-            rows = [metadata_row("a-000", score=float("nan")), metadata_row("b-000", score=None)]
-            assert writer.commit(rows, SCHEMA, {})
-        scores = store.read_metadata("00000").column("score")
-        assert scores.is_nan().to_pylist() == [True, None]
-
-    def test_a_folder_in_the_way_means_that_another_was_first(self, store):
-        assert make(store, data=b"first") is True
-        assert make(store, data=b"second") is False
-        assert (store.shards / "00000" / "images" / "a-000.png").read_bytes() == b"first"
-        assert_whole(store, "00000")
-        assert leftovers(store) == []
-
-    def test_of_racing_writers_one_wins(self, store):
-        barrier = Barrier(6)
-
-        def race(number: int) -> bool:
-            with store.begin("00000") as writer:
-                rows = fill(writer, f"writer {number}".encode())
-                barrier.wait()
-                return writer.commit(rows, SCHEMA, {})
-
-        with ThreadPoolExecutor(6) as pool:
-            won = list(pool.map(race, range(6)))
-        assert sorted(won) == [False] * 5 + [True]
-        image = store.shards / "00000" / "images" / "a-000.png"
-        assert image.read_bytes() == f"writer {won.index(True)}".encode()
-        assert_whole(store, "00000")
-        assert leftovers(store) == []
-
-    def test_a_file_in_the_way_is_an_error(self, store):
-        store.shards.mkdir()
-        (store.shards / "00000").write_text("not a shard")
-        with pytest.raises(OSError):
-            make(store)
-        assert leftovers(store) == []
-
-
-class TestFailure:
-    def test_an_exception_leaves_nothing_behind(self, store):
-        with pytest.raises(RuntimeError, match="out of luck"), store.begin("00000") as writer:
-            fill(writer)
-            raise RuntimeError("out of luck")
-        assert store.done() == set()
-        assert leftovers(store) == []
-
-    @pytest.mark.parametrize("damage", [b"pixelz", b"pixe", b""])
-    def test_an_image_that_reads_back_differently_makes_no_shard(self, store, damage):
-        with pytest.raises(ShardCorrupt, match=r"a-000\.png"), store.begin("00000") as writer:
-            rows = fill(writer)
-            (image,) = (store.folder / "_tmp").rglob("a-000.png")
-            image.write_bytes(damage)
-            writer.commit(rows, SCHEMA, {})
-        assert store.done() == set()
-        assert leftovers(store) == []
-
-    def test_an_image_that_is_gone_makes_no_shard(self, store):
-        with pytest.raises(OSError), store.begin("00000") as writer:
-            rows = fill(writer)
-            (image,) = (store.folder / "_tmp").rglob("a-000.png")
-            image.unlink()
-            writer.commit(rows, SCHEMA, {})
-        assert store.done() == set()
-
-    def test_two_images_of_one_name_make_no_shard(self, store):
-        with pytest.raises(ShardCorrupt), store.begin("00000") as writer:
-            one = metadata_row("a-000", **writer.add_image("a-000", b"one"))
-            two = metadata_row("a-000", **writer.add_image("a-000", b"two"))
-            writer.commit([one, two], SCHEMA, {})
-        assert store.done() == set()
-
-    def test_a_row_of_the_wrong_type_makes_no_shard(self, store):
-        with pytest.raises(pa.ArrowException), store.begin("00000") as writer:
-            writer.commit([metadata_row("a-000", seed="seven")], SCHEMA, {})
-        assert store.done() == set()
-        assert leftovers(store) == []
-
-
-class TestKilledProcess:
-    def start(self, store: ShardStore, code: str) -> subprocess.Popen:
-        setup = (
-            "import os, signal, sys\n"
-            "from pathlib import Path\n"
-            "from tests.dataset.test_shard import SCHEMA, ShardStore, fill, make\n"
-            "store = ShardStore(Path(sys.argv[1]))\n"
-        )
-        return subprocess.Popen([sys.executable, "-c", setup + code, store.folder], cwd=ROOT)
-
-    def test_before_commit_leaves_no_shard_and_is_tidied_up(self, store):
-        process = self.start(
-            store,
-            "with store.begin('00000') as writer:\n"
-            "    fill(writer)\n"
-            "    os.kill(os.getpid(), signal.SIGKILL)\n",
-        )
-        assert process.wait(60) == -signal.SIGKILL
-        assert store.done() == set()
-        assert any(path.name == "a-000.png" for path in leftovers(store))
+    def test_need_not_be_there_for_a_look(self, tmp_path):
+        store = ShardStore(tmp_path / "nowhere")
+        assert store.done() == store.claimed() == set()
+        assert store.repairs_by_shard() == {}
+        assert not store.exists("00000")
         store.discard_abandoned()
-        assert leftovers(store) == []
-        assert make(store) is True
 
-    @pytest.mark.parametrize("delay_s", [0.0, 0.03, 0.11])
-    def test_at_any_moment_leaves_only_whole_shards(self, store, delay_s):
-        process = self.start(
-            store, "for number in range(100_000):\n    make(store, f'{number:05d}')\n"
-        )
-        deadline = time.monotonic() + 60
-        while not store.done() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(delay_s)
-        process.kill()
-        process.wait()
-        done = store.done()
-        assert done == {f"{number:05d}" for number in range(len(done))} != set()
-        for name in done:
-            assert_whole(store, name)
-        store.discard_abandoned()
-        assert leftovers(store) == []
+    def test_of_shards_and_repairs_are_two(self, store):
+        make(store, "00000", {"a-000": "failed"})
+        make(store, "00000.r10", {"a-000": "failed"})
+        make(store, "00000.r2", {"a-000": "ok"})
+        assert store.done() == {"00000"}
+        assert store.repairs_by_shard() == {"00000": ["00000.r2", "00000.r10"]}
+        assert store.exists("00000.r2") and not store.exists("00000.r1")
 
 
-class TestAbandonedAttempts:
+class TestClaims:
+    def test_are_what_somebody_has_in_hand(self, store):
+        with store.begin("00042"), store.begin("00007.r1"), store.begin("00042"):
+            assert store.claimed() == {"00042", "00007.r1"}
+        assert store.claimed() == set()
+
+    def test_of_other_machines_count(self, store):
+        (store.tmp / f"00003.{socket.gethostname()}.01234567.{os.getpid()}.ab12").mkdir()
+        assert store.claimed() == {"00003"}
+
+    def test_of_a_process_that_is_gone_do_not(self, store):
+        (store.tmp / f"00003.node.{this_boot()}.{2**22 + 1}.ab12").mkdir()  # above any pid
+        assert store.claimed() == set()
+
+
+class TestDamage:
     @pytest.fixture
-    def gone(self):
-        """The id of a process that has ended."""
-        process = subprocess.Popen(["true"])
-        process.wait()
-        return process.pid
+    def shard(self, store):
+        make(store, "00000", {"a-000": "ok", "b-000": "failed"})
+        return store.place("00000")
 
-    def test_of_a_living_process_are_kept(self, store):
-        with store.begin("00000") as writer:
-            rows = fill(writer)
-            store.discard_abandoned()
-            assert writer.commit(rows, SCHEMA, {}) is True
+    def test_of_metadata_that_are_missing(self, store, shard):
+        (shard / "metadata.parquet").unlink()
+        assert damaged(store.read_metadata, "00000").kind == "missing"
 
-    @pytest.mark.parametrize("name", ["00000.elsewhere.{}.ab12", "00000.x{host}.{}.ab12", "mine"])
-    def test_of_other_machines_are_kept(self, store, gone, name):
-        folder = store.folder / "_tmp" / name.format(gone, host=f".{socket.gethostname()}")
-        folder.mkdir(parents=True)
-        store.discard_abandoned()
-        assert folder.is_dir()
+    def test_of_a_shard_that_is_a_file(self, store):
+        (store.shards / "00001").write_text("not a shard")
+        assert damaged(store.read_metadata, "00001").kind == "missing"
 
-    def test_of_a_process_that_is_gone_are_removed(self, store, gone):
-        folder = store.folder / "_tmp" / f"00000.{socket.gethostname()}.{gone}.ab12"
-        (folder / "images").mkdir(parents=True)
-        store.discard_abandoned()
-        assert not folder.exists()
+    @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1"])
+    def test_of_metadata_that_are_no_parquet(self, store, shard, content):
+        (shard / "metadata.parquet").write_bytes(content)
+        assert damaged(store.read_metadata, "00000").kind == "torn"
 
-    def test_may_be_none(self, store):
-        store.discard_abandoned()
+    @given(data=st.data())
+    @PATIENT
+    def test_of_metadata_that_are_cut_off(self, store, shard, data):
+        path = shard / "metadata.parquet"
+        whole = path.read_bytes()
+        try:
+            path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+            assert damaged(store.read_metadata, "00000").kind == "torn"
+        finally:
+            path.write_bytes(whole)
 
-    def test_carry_the_shard_the_machine_and_the_process_in_their_name(self, store):
-        with store.begin("00042") as one, store.begin("00042") as other:
-            start = f"00042.{socket.gethostname()}.{os.getpid()}."
-            assert one.attempt.startswith(start) and other.attempt.startswith(start)
-            assert one.attempt != other.attempt
+    @given(data=st.data())
+    @PATIENT
+    def test_of_a_value_in_the_metadata_never_goes_unseen(self, store, shard, data):
+        path = shard / "metadata.parquet"
+        whole, rows = path.read_bytes(), store.read_metadata("00000")
+        columns = pq.read_metadata(path).row_group(0)
+        column = columns.column(data.draw(st.integers(0, columns.num_columns - 1)))
+        start = column.dictionary_page_offset or column.data_page_offset
+        place = start + data.draw(st.integers(0, column.total_compressed_size - 1))
+        bits = bytes([whole[place] ^ data.draw(st.integers(1, 255))])
+        try:
+            path.write_bytes(whole[:place] + bits + whole[place + 1 :])
+            try:
+                assert store.read_metadata("00000") == rows  # a byte that says nothing
+            except DamagedShard as error:
+                assert error.kind == "torn"
+        finally:
+            path.write_bytes(whole)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"null", b'{"a": 1} x'])
+    def test_of_a_record(self, store, shard, content):
+        (shard / "shard.json").write_bytes(content)
+        assert damaged(store.read_record, "00000").kind == "torn"
+        (shard / "shard.json").unlink()
+        assert damaged(store.read_record, "00000").kind == "missing"
+
+    def test_of_a_repair_is_damage_of_what_is_current(self, store, shard):
+        make(store, "00000.r1", {"b-000": "ok"})
+        (store.repairs / "00000.r1" / "metadata.parquet").write_bytes(b"")
+        with pytest.raises(DamagedShard, match=r"repairs/00000\.r1/metadata\.parquet"):
+            store.current("00000", ["00000.r1"])
 
 
-def test_an_empty_folder_has_no_shards(store):
+class TestCurrent:
+    def test_rows_are_those_of_the_shard_with_what_was_repaired(self, store):
+        make(store, "00000", {"a-000": "ok", "b-000": "failed", "c-000": "blank"})
+        make(store, "00000.r1", {"b-000": "ok", "c-000": "oom"})
+        rows = store.current("00000", ["00000.r1"]).to_pylist()
+        assert [(row["image_id"], row["status"]) for row in rows] == [
+            ("a-000", "ok"), ("b-000", "ok"), ("c-000", "oom"),
+        ]  # fmt: skip
+        assert rows[1]["file_name"] == "repairs/00000.r1/images/b-000.png"
+        assert {row["shard_id"] for row in rows} == {"00000"}
+
+    def test_repairs_with_other_columns_are_refused(self, store):
+        make(store, "00000", {"a-000": "failed"})
+        make(store, "00000.r1", {"a-000": "ok"})
+        path = store.repairs / "00000.r1" / "metadata.parquet"
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.set_column(table.num_columns - 1, "topic", pa.array([7])), path)
+        expected = r"00000\.r1: not like .* column topic: expected string, found int64"
+        with pytest.raises(UserError, match=expected):
+            store.current("00000", ["00000.r1"])
+
+
+def test_what_is_discarded_is_gone_at_once_and_can_be_made_again(store):
+    make(store, "00000", {"a-000": "ok"})
+    make(store, "00000.r1", {"a-000": "ok"})
+    (store.shards / "00001").write_text("not a shard")
+    for name in ("00000", "00000.r1", "00001"):
+        store.discard(name)
     assert store.done() == set()
+    assert store.repairs_by_shard() == {}
+    assert list(store.tmp.iterdir()) == []
+    make(store, "00000", {"a-000": "ok"})
