@@ -16,6 +16,10 @@ class UserError(Exception):
     """Something the user can mend. Its text is one line: what, where, expected, found."""
 
 
+class Interruption(Exception):
+    """The job cannot go on now, but the same command can, later. Its text is one line."""
+
+
 def one_line(text: object) -> str:
     """Any message as a single line, so that a log stays one record per error."""
     return " ".join(str(text).split())

@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,11 @@ class Settings:
     precision: str
     seed: int
     noise: str
+    image_format: str
     table_sha256: str
     numerics_version: int = NUMERICS_VERSION
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 of all fields."""
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
@@ -152,13 +154,26 @@ def image_seed(run_seed: int, row: PromptRow, sample: int) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") & MAX_SEED
 
 
-def adopt_run(folder: Path, plan: Plan, versions: Mapping[str, str], created_at: str) -> Plan:
+def adopt_run(
+    folder: Path,
+    plan: Plan,
+    versions: Mapping[str, str],
+    created_at: str,
+    resume: str = "if_compatible",
+) -> Plan:
     """Write `run.json` if the folder has none; else check that it is this run's.
 
     The shard size of an existing dataset is kept, whatever the config says now.
 
+    Args:
+        folder: the dataset's.
+        plan: what is to be made.
+        versions: of what makes it, for the record.
+        created_at: for the record.
+        resume: see `matching_plan`.
+
     Raises:
-        UserError: the folder holds a dataset with another fingerprint; names what differs.
+        UserError: the folder holds a dataset that does not fit; names what differs.
     """
     path = folder / "run.json"
     existing = read_run(folder)
@@ -176,28 +191,54 @@ def adopt_run(folder: Path, plan: Plan, versions: Mapping[str, str], created_at:
         }
         if _create(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n"):
             return plan
+        # Another runner began the same dataset a moment ago.
         existing = read_run(folder)
-    return matching_plan(path, existing, plan)
+        resume = "if_compatible" if resume == "never" else resume
+    return matching_plan(path, existing, plan, resume)
 
 
-def matching_plan(path: Path, existing: Mapping[str, Any], plan: Plan) -> Plan:
-    """The plan with the existing run's shard size, if both describe the same pictures.
+def matching_plan(
+    path: Path, existing: Mapping[str, Any], plan: Plan, resume: str = "if_compatible"
+) -> Plan:
+    """The plan with the existing run's shard size, if the dataset may be gone on with.
+
+    Args:
+        path: of the existing `run.json`, for errors.
+        existing: what it says.
+        plan: what is to be made now.
+        resume: `if_compatible` refuses other settings, `never` any dataset that is there; `always`
+            goes on with other settings, as long as the same pictures are planned.
 
     Raises:
         UserError: with every differing setting, old and new.
     """
-    old, new = _flat(existing["settings"]), _flat(asdict(plan.settings))
-    changed = [
-        f"{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if changed:
+    if resume == "never":
+        raise UserError(
+            f"{path}: there is a dataset already, and resume=never; give another output.dir"
+        )
+    changed = changed_settings(existing, plan)
+    if changed and resume != "always":
         raise UserError(
             f"{path}: the dataset was made with other settings: {'; '.join(changed)}; "
             "give another output.dir, or the old settings"
         )
+    sizes = (existing["rows"], existing["images"])
+    if sizes != (plan.rows, plan.images):
+        raise UserError(
+            f"{path}: the dataset has {sizes[0]} rows and {sizes[1]} images, now they are "
+            f"{plan.rows} and {plan.images}; not even resume=always can mix them"
+        )
     return Plan(plan.settings, plan.rows, plan.images, existing["shard_size"])
+
+
+def changed_settings(existing: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Each setting that differs from those of a `run.json`, old and new, as text."""
+    old, new = _flat(existing["settings"]), _flat(asdict(plan.settings))
+    return [
+        f"{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -227,13 +268,33 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def recorded_plan(record: Mapping[str, Any], path: Path) -> Plan:
+    """The plan that a `run.json` tells of.
+
+    Args:
+        record: what `read_run` read.
+        path: of the file, for errors.
+
+    Raises:
+        UserError: its settings are not those of this version.
+    """
+    known = {field.name for field in fields(Settings)}
+    if difference := sorted(known ^ record["settings"].keys()):
+        raise UserError(
+            f"{path}: made by another version of sdbatch: only one of them has the settings "
+            f"{', '.join(difference)}"
+        )
+    settings = Settings(**record["settings"])
+    return Plan(settings, record["rows"], record["images"], record["shard_size"])
+
+
 def _is_run(record: Any) -> bool:
     """Whether it has what a later run relies on."""
     return (
         isinstance(record, dict)
         and record.get("format") == 1
         and isinstance(record.get("settings"), dict)
-        and isinstance(record.get("shard_size"), int)
+        and all(isinstance(record.get(key), int) for key in ("rows", "images", "shard_size"))
         and record["shard_size"] > 0
     )
 

@@ -59,6 +59,7 @@ def some_settings(**changes: Any) -> Settings:
         "precision": "fp32",
         "seed": 0,
         "noise": "torch_cpu",
+        "image_format": "png",
         "table_sha256": "c" * 64,
         "numerics_version": 2,
     }

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from sdbatch.errors import UserError
 from sdbatch.noise import MAX_SEED
-from sdbatch.plan import Plan, Settings, adopt_run, image_seed, plan_image, read_run
+from sdbatch.plan import (
+    Plan,
+    Settings,
+    adopt_run,
+    changed_settings,
+    image_seed,
+    matching_plan,
+    plan_image,
+    read_run,
+    recorded_plan,
+)
 from tests.examples import a_row, some_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +38,8 @@ def a_plan(rows: int = 10, shard_size: int = 4, **changes) -> Plan:
     return Plan(some_settings(**changes), rows=rows, images=rows, shard_size=shard_size)
 
 
-def adopt(folder, plan: Plan) -> Plan:
-    return adopt_run(folder, plan, {"sdbatch": "0.1.0"}, "2026-01-01T20:00:00+00:00")
+def adopt(folder, plan: Plan, resume: str = "if_compatible") -> Plan:
+    return adopt_run(folder, plan, {"sdbatch": "0.1.0"}, "2026-01-01T20:00:00+00:00", resume)
 
 
 class TestPlanImage:
@@ -152,7 +162,7 @@ class TestShards:
 class TestFingerprint:
     def test_never_changes(self):
         assert some_settings().fingerprint == (
-            "169875194de76f50a027fc7aff6deac931157f3381a385284d1fc0aae202784f"
+            "bc915071219f13f8ee2e4e97e3655d75b9d096b153b991c7a950d977bdafbab9"
         )
 
     @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
@@ -223,6 +233,108 @@ class TestAdoptRun:
         assert sizes == {read_run(tmp_path / "run")["shard_size"]}
 
 
+class TestResume:
+    """What `resume=` makes of a dataset that is there already."""
+
+    @pytest.mark.parametrize("resume", ["if_compatible", "never", "always"])
+    def test_makes_no_difference_to_a_new_folder(self, tmp_path, resume):
+        assert adopt(tmp_path, a_plan(), resume) == a_plan()
+        assert read_run(tmp_path)["fingerprint"] == a_plan().settings.fingerprint
+
+    def test_never_refuses_even_the_same_settings(self, tmp_path):
+        adopt(tmp_path, a_plan())
+        with pytest.raises(UserError) as error:
+            adopt(tmp_path, a_plan(), "never")
+        assert str(error.value) == (
+            f"{tmp_path}/run.json: there is a dataset already, and resume=never; "
+            "give another output.dir"
+        )
+
+    def test_never_lets_two_runners_begin_one_dataset_at_once(self, tmp_path, monkeypatch):
+        """The other one writes its run.json after we have seen that there is none."""
+        seen = []
+
+        def read_too_early(folder):
+            seen.append(read_run(folder))
+            if len(seen) == 1:
+                adopt(folder, a_plan(shard_size=5))
+                return None
+            return seen[-1]
+
+        monkeypatch.setattr("sdbatch.plan.read_run", read_too_early)
+        assert adopt(tmp_path, a_plan(shard_size=4), "never") == a_plan(shard_size=5)
+        assert seen[0] is None
+
+    def test_always_goes_on_with_other_settings_in_the_shards_that_are_there(self, tmp_path):
+        adopt(tmp_path, a_plan(shard_size=4))
+        first = (tmp_path / "run.json").read_bytes()
+        plan = adopt(tmp_path, a_plan(shard_size=5, steps=30), "always")
+        assert plan == a_plan(shard_size=4, steps=30)
+        assert (tmp_path / "run.json").read_bytes() == first
+
+    @pytest.mark.parametrize("changes", [{"rows": 11}, {"images": 20}])
+    def test_not_even_always_mixes_datasets_of_other_rows_or_images(self, tmp_path, changes):
+        adopt(tmp_path, a_plan())
+        other = dataclasses.replace(a_plan(steps=30), **changes)
+        with pytest.raises(UserError) as error:
+            adopt(tmp_path, other, "always")
+        assert str(error.value) == (
+            f"{tmp_path}/run.json: the dataset has 10 rows and 10 images, now they are "
+            f"{other.rows} and {other.images}; not even resume=always can mix them"
+        )
+
+    def test_other_rows_are_refused_where_the_settings_do_not_tell(self):
+        """A table's digest does, so this is a run.json that was tampered with."""
+        existing = {"settings": dataclasses.asdict(some_settings()), "rows": 9, "images": 9}
+        with pytest.raises(UserError, match="the dataset has 9 rows and 9 images, now they are 10"):
+            matching_plan(Path("run.json"), {**existing, "shard_size": 4}, a_plan())
+
+
+class TestChangedSettings:
+    def test_are_none_of_equal_settings(self, tmp_path):
+        adopt(tmp_path, a_plan())
+        assert changed_settings(read_run(tmp_path), a_plan(shard_size=7)) == []
+
+    @given(st.sets(st.sampled_from(dataclasses.fields(Settings))))
+    def test_are_exactly_those_that_differ(self, different):
+        changes = {field.name: ["another"] for field in different}
+        existing = {"settings": dataclasses.asdict(some_settings())}
+        changed = changed_settings(existing, a_plan(**changes))
+        # Settings within settings are told one by one.
+        names = {line.partition(" was ")[0].partition(".")[0] for line in changed}
+        assert names == changes.keys()
+
+    def test_tell_old_and_new(self):
+        existing = {"settings": dataclasses.asdict(some_settings(image_format="png"))}
+        assert changed_settings(existing, a_plan(image_format="jpeg q95")) == [
+            'image_format was "png", now "jpeg q95"'
+        ]
+
+
+class TestRecordedPlan:
+    @given(rows=st.integers(1, 10**7), images=st.integers(1, 10**9), size=st.integers(1, 10**6))
+    def test_is_the_plan_that_was_written(self, rows, images, size):
+        plan = Plan(some_settings(strength=0.5), rows, images, size)
+        record = {
+            "settings": dataclasses.asdict(plan.settings),
+            "rows": rows,
+            "images": images,
+            "shard_size": size,
+        }
+        read = json.loads(json.dumps(record))
+        assert recorded_plan(read, Path("run.json")) == plan
+
+    def test_of_another_version_is_refused_with_the_settings_that_only_one_has(self):
+        record = {"settings": dataclasses.asdict(some_settings())}
+        record["settings"]["clip_skip"] = record["settings"].pop("image_format")
+        with pytest.raises(UserError) as error:
+            recorded_plan(record, Path("old/run.json"))
+        assert str(error.value) == (
+            "old/run.json: made by another version of sdbatch: "
+            "only one of them has the settings clip_skip, image_format"
+        )
+
+
 class TestRefusal:
     def test_names_every_difference_old_and_new(self, tmp_path):
         adopt(tmp_path, a_plan())
@@ -277,6 +389,8 @@ class TestRefusal:
             b'{"format": 1, "settings": [], "shard_size": 4}',
             b'{"format": 1, "settings": {}, "shard_size": 0}',
             b'{"format": 1, "settings": {}, "shard_size": "4"}',
+            b'{"format": 1, "settings": {}, "shard_size": 4}',
+            b'{"format": 1, "settings": {}, "shard_size": 4, "rows": 1, "images": null}',
         ],
     )
     def test_covers_a_run_json_that_is_torn_or_foreign(self, tmp_path, content):

@@ -92,8 +92,9 @@ class PromptTable:
         Raises:
             UserError: no such file, not Parquet, no `prompt`, or a column of the wrong type.
         """
-        self.path = path
+        self.path, self._limit = path, limit
         try:
+            self._stamp = _stamp(path)
             self._file = open_parquet(path)
         except FileNotFoundError as error:
             raise UserError(f"prompts.path: {path}: no such file") from error
@@ -105,6 +106,10 @@ class PromptTable:
         self.rows = rows if limit is None else min(rows, limit)
         if self.rows == 0:
             raise UserError(f"{path}: expected at least one row, found none")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the same file again."""
+        return _reopen, (self.path, self._limit, self._stamp)
 
     @cached_property
     def carried(self) -> pa.Schema:
@@ -199,6 +204,24 @@ class PromptTable:
                     f"{self.path}: id {one!r}: duplicate in rows {first} and {second}; "
                     "expected unique ids"
                 )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file does: bytes, and nanoseconds of the last change."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _reopen(path: Path, limit: int | None, stamp: tuple[int, int]) -> PromptTable:
+    """The table as another process has checked it.
+
+    Raises:
+        UserError: it is another file now.
+    """
+    table = PromptTable(path, limit)
+    if table._stamp != stamp:
+        raise UserError(f"prompts.path: {path}: changed after the run had begun")
+    return table
 
 
 def _plain(field: pa.Field) -> pa.Field:

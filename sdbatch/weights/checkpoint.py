@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,7 +168,7 @@ class Checkpoint:
     variant: str = ""
     zeros_for_empty: bool = False
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The folder's or file's own name without a suffix, for metadata."""
         path = self.path.resolve()
@@ -177,6 +178,11 @@ class Checkpoint:
     def components(self) -> tuple[Component, ...]:
         """All networks."""
         return (self.unet, self.vae, *self.text_encoders)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers all networks hold."""
+        return sum(math.prod(c.shape(name)) for c in self.components for name in c.places)
 
     @cached_property
     def weights_sha256(self) -> str:

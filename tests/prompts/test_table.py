@@ -1,6 +1,8 @@
 """Reading a prompt table: any rows, in slices, with the user's own columns untouched."""
 
 import math
+import os
+import pickle
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,6 +90,39 @@ class TestReading:
 
     def test_a_limit_beyond_the_end_changes_nothing(self, in_groups):
         assert PromptTable(in_groups.path, limit=1000).rows == ROWS
+
+
+class TestAnotherProcess:
+    """Gets the table pickled, and opens the same file again."""
+
+    def test_reads_the_same_rows(self, in_groups):
+        table = pickle.loads(pickle.dumps(PromptTable(in_groups.path, limit=9)))
+        assert (table.path, table.rows) == (in_groups.path, 9)
+        assert table.schema == in_groups.schema
+        assert table.read(4, 20) == in_groups.read(4, 9)
+
+    def test_may_hand_it_on(self, in_groups):
+        table = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(in_groups))))
+        assert table.read(0, ROWS) == in_groups.read(0, ROWS)
+
+    @pytest.mark.parametrize("change", ["other rows", "same size, another time"])
+    def test_refuses_a_file_that_was_changed_meanwhile(self, write_table, change):
+        path = write_table(prompt=["a", "b"])
+        pickled = pickle.dumps(PromptTable(path))
+        if change == "other rows":
+            write_table(prompt=["a", "b", "c"])
+        else:
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        with pytest.raises(UserError) as error:
+            pickle.loads(pickled)
+        assert str(error.value) == f"prompts.path: {path}: changed after the run had begun"
+
+    def test_refuses_a_file_that_is_gone(self, write_table):
+        path = write_table(prompt=["a"])
+        pickled = pickle.dumps(PromptTable(path))
+        path.unlink()
+        with pytest.raises(UserError, match="no such file"):
+            pickle.loads(pickled)
 
 
 class TestCarriedColumns:
