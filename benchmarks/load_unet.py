@@ -52,15 +52,14 @@ def measure(load, touch) -> dict:
 def child_sdbatch(folder: Path) -> dict:
     """Load with sdbatch, in this process."""
     sys.path.insert(0, str(ROOT))
-    from sdbatch.engine.device import choose_device, prepare_process
+    from sdbatch.engine.device import Device, enter
 
-    prepare_process()
+    enter(Device("cpu", "fp32"))
     import paddle
 
     from sdbatch.engine.load import unet_network
     from sdbatch.weights.source import open_checkpoint
 
-    choose_device("cpu", "fp32")
     unet = open_checkpoint(folder).unet
     result = measure(
         lambda: unet_network(unet).load("float32"),

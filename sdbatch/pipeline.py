@@ -6,6 +6,7 @@ no operation mixes rows of the batch.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,11 @@ from sdbatch.noise import NOISE_SOURCES
 from sdbatch.request import NO_INPUTS, ImageInputs, ImageRequest
 from sdbatch.samplers import Sampler
 from sdbatch.start import start
+from sdbatch.stopwatch import Stopwatch
 from sdbatch.text import ReadPrompt
 from sdbatch.text.encoder import PromptEncoder
+
+Conditioning = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,17 @@ class Pipeline:
 
     @paddle.no_grad()
     def generate(
-        self, requests: Sequence[ImageRequest], inputs: Sequence[ImageInputs] = ()
+        self,
+        requests: Sequence[ImageRequest],
+        inputs: Sequence[ImageInputs] = (),
+        watch: Stopwatch | None = None,
     ) -> np.ndarray:
         """Make the pictures of one micro-batch.
 
         Args:
             requests: at least one, all with the same `batch_key`.
             inputs: the pixels they name, one entry each; may be left out where none names any.
+            watch: told the stages `text`, `denoise` and `decode`, and each sampling step.
 
         Returns:
             float32 [batch, height, width, 3] in 0..1; not finite where the networks overflowed.
@@ -63,6 +71,44 @@ class Pipeline:
                 "requests of one micro-batch must have one size, step count, strength, length of "
                 "text and kind, and all guidance or none"
             )
+        watch = watch or Stopwatch()
+        with watch.stage("text"):
+            conditioning = self._conditioning(requests)
+            self._wait()
+        with watch.stage("denoise"):
+            latents = self._sample(requests, inputs, conditioning, watch)
+            self._wait()
+        with watch.stage("decode"):
+            return self._decode(latents)
+
+    def release(self) -> None:
+        """Give memory back to the device after a batch that was too large for it."""
+        gc.collect()
+        if self._on_gpu:
+            paddle.device.cuda.empty_cache()
+
+    @property
+    def peak_device_bytes(self) -> int | None:
+        """The most memory that was in use on a GPU; None on a CPU."""
+        return paddle.device.cuda.max_memory_allocated() if self._on_gpu else None
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.unet.conv_in.weight.place.is_gpu_place()
+
+    def _wait(self) -> None:
+        """Let a GPU finish, once a stage and never between steps, so that its time is its own."""
+        if self._on_gpu:
+            paddle.device.cuda.synchronize()
+
+    def _sample(
+        self,
+        requests: Sequence[ImageRequest],
+        inputs: Sequence[ImageInputs],
+        conditioning: Conditioning,
+        watch: Stopwatch,
+    ) -> Tensor:
+        """The latents of finished pictures, float32 [batch, channels, height, width]."""
         first = requests[0]
         shape = self._latent_shape(first)
         generators = [NOISE_SOURCES[self.noise](request.seed) for request in requests]
@@ -78,15 +124,20 @@ class Pipeline:
             draw,
             reads_mask=self.unet.config.in_channels != self.unet.config.out_channels,
         )
-        latents = self.sampler.run(
-            self._denoiser(requests, begin.channels),
+        denoise = self._denoiser(requests, conditioning, begin.channels)
+
+        def step(latents: Tensor, timestep: float) -> Tensor:
+            watch.tick()
+            return denoise(latents, timestep)
+
+        return self.sampler.run(
+            step,
             begin.latents,
             first.steps,
             draw,
             first_call=begin.first_call,
             between=begin.between,
         )
-        return self._decode(latents)
 
     def _latent_shape(self, request: ImageRequest) -> tuple[int, int, int]:
         scale = self.vae.config.downscale
@@ -110,7 +161,10 @@ class Pipeline:
         return max(self.prompts.read(text).chunks for text in texts)
 
     def _denoiser(
-        self, requests: Sequence[ImageRequest], channels: Tensor | None
+        self,
+        requests: Sequence[ImageRequest],
+        conditioning: Conditioning,
+        channels: Tensor | None,
     ) -> Callable[[Tensor, float], Tensor]:
         """`denoise(latents, timestep)`, guided; `channels` are read beside the latents.
 
@@ -121,7 +175,7 @@ class Pipeline:
         inside = None
         if self._guidance_inside:
             inside = paddle.to_tensor([r.guidance_scale for r in requests], dtype="float32")
-        context, pooled, time_ids = self._conditioning(requests)
+        context, pooled, time_ids = conditioning
 
         def denoise(latents: Tensor, timestep: float) -> Tensor:
             x = latents if channels is None else paddle.concat([latents, channels], axis=1)
@@ -133,9 +187,7 @@ class Pipeline:
 
         return denoise
 
-    def _conditioning(
-        self, requests: Sequence[ImageRequest]
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _conditioning(self, requests: Sequence[ImageRequest]) -> Conditioning:
         """Text states, pooled text and size numbers, negative halves first where guided.
 
         Returns:

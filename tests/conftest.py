@@ -51,7 +51,7 @@ def pipelines():
     folder, ready to run; its networks are loaded once."""
     from dataclasses import replace
 
-    from sdbatch.engine.device import choose_device
+    from sdbatch.engine.device import Device
     from sdbatch.engine.load import load_pipeline
     from sdbatch.samplers import Sampler, SamplerOptions
     from sdbatch.text import TextOptions
@@ -66,7 +66,7 @@ def pipelines():
         sampler = Sampler.from_config(checkpoint.scheduler, sampler)
         key = (name, text)
         if key not in loaded:
-            device = choose_device("cpu", "fp32")
+            device = Device("cpu", "fp32")
             loaded[key] = load_pipeline(checkpoint, sampler, device, text=text or TextOptions())
         return replace(loaded[key], sampler=sampler, noise=noise)
 

@@ -1,22 +1,40 @@
-"""The device and the number format of a run."""
+"""The devices and the number format of a run, chosen without Paddle; and how a worker takes one.
+
+The process that only hands out work imports no Paddle: it holds no memory on a GPU, and a fault in
+a driver cannot reach it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
+import re
+import subprocess
+import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 from sdbatch.errors import UserError
+
+RANDOM = "none"
+"""The precision of a rehearsal, which has no networks."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where and in which format the networks run: e.g. `gpu:0`, `fp16`."""
+    """Where and in which format the networks of one worker run: e.g. `gpu:0`, `fp16`.
+
+    `cores` are the CPU cores that the worker keeps to; none given: any.
+    """
 
     name: str
     precision: str
+    cores: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> str:
@@ -27,6 +45,123 @@ class Device:
     def auto_batch_size(self) -> int:
         """Images per micro-batch where the config says `auto`."""
         return 4
+
+    def environment(self, inherited: dict[str, str]) -> dict[str, str]:
+        """What a worker's process must find before it imports Paddle.
+
+        Args:
+            inherited: the environment of the parent.
+        """
+        changed = {"OMP_NUM_THREADS": str(len(self.cores or os.sched_getaffinity(0)))}
+        if self.name.startswith("gpu:"):
+            index = int(self.name.partition(":")[2])
+            shown = list(filter(None, inherited.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+            # Paddle sets up every card that it sees: a worker is shown its own alone.
+            changed["CUDA_VISIBLE_DEVICES"] = shown[index] if shown else str(index)
+        return inherited | changed
+
+
+def choose_devices(
+    kind: str,
+    devices: str | int | Sequence[int],
+    workers: str | int,
+    precision: str,
+    cpu_workers: int = 1,
+) -> tuple[Device, ...]:
+    """One device for each worker.
+
+    Args:
+        kind: auto, cpu or gpu.
+        devices: which GPUs: auto (all that are visible), how many, or a list of their numbers.
+        workers: how many processes share a CPU's cores, or auto.
+        precision: auto, fp16, bf16 or fp32.
+        cpu_workers: what auto means on a CPU.
+
+    Raises:
+        UserError: no such device here, or a precision that it lacks.
+    """
+    if kind not in ("auto", "cpu", "gpu"):
+        advice = "; choose cards with devices=[0]" if kind.startswith("gpu:") else ""
+        raise UserError(f"device: expected auto, cpu or gpu, found {kind!r}{advice}")
+    count = 0 if kind == "cpu" else gpu_count()
+    if kind == "gpu" and not count:
+        raise UserError("device: gpu: this machine shows Paddle 0 GPUs; choose device=cpu")
+    if not count:
+        if devices != "auto":
+            raise UserError(
+                f"devices: {_shown(devices)}: for GPUs only; on a CPU give workers=N instead"
+            )
+        return cpu_devices(cpu_workers if workers == "auto" else workers, precision)
+    chosen = _cards(devices, count)
+    if workers not in ("auto", len(chosen)):
+        raise UserError(
+            f"workers: {workers}: on GPUs there is one worker for each of devices "
+            f"({len(chosen)} here)"
+        )
+    return tuple(Device(f"gpu:{n}", "fp16" if precision == "auto" else precision) for n in chosen)
+
+
+def cpu_devices(workers: int, precision: str) -> tuple[Device, ...]:
+    """The cores of this machine (those that we may use) divided among workers.
+
+    Raises:
+        UserError: a precision that Paddle lacks on a CPU.
+    """
+    if precision not in ("auto", "fp32", RANDOM):
+        raise UserError(
+            f"precision={precision}: Paddle has no {precision} convolutions on a CPU; "
+            "choose precision=fp32 (or auto), or run on a GPU"
+        )
+    precision = "fp32" if precision == "auto" else precision
+    cores = sorted(os.sched_getaffinity(0))
+    if workers == 1:
+        return (Device("cpu", precision),)
+    if workers > len(cores):  # each keeps to one, some share it
+        shares = [[cores[n % len(cores)]] for n in range(workers)]
+    else:
+        ends = [n * len(cores) // workers for n in range(workers + 1)]
+        shares = [cores[start:end] for start, end in pairwise(ends)]
+    return tuple(Device("cpu", precision, tuple(share)) for share in shares)
+
+
+def _cards(devices: str | int | Sequence[int], count: int) -> list[int]:
+    if devices == "auto":
+        return list(range(count))
+    chosen = list(range(devices)) if isinstance(devices, int) else list(devices)
+    absent = [number for number in chosen if number >= count]
+    if absent:
+        raise UserError(
+            f"devices: {_shown(devices)}: this machine shows Paddle {count} GPUs, "
+            f"numbered 0 to {count - 1}"
+        )
+    return chosen
+
+
+def _shown(devices: str | int | Sequence[int]) -> str:
+    return str(devices) if isinstance(devices, (str, int)) else str(list(devices))
+
+
+def gpu_count() -> int:
+    """How many GPUs Paddle would find here; 0 with a build for CPUs.
+
+    Raises:
+        UserError: Paddle is not installed, or cannot be imported.
+    """
+    found = importlib.util.find_spec("paddle")
+    if found is None or found.origin is None:
+        raise UserError("Paddle is not installed; expected sdbatch[cpu] or sdbatch[gpu]")
+    version = Path(found.origin).parent / "version" / "__init__.py"
+    if re.search(r"^cuda_version\s*=\s*'False'", version.read_text(encoding="utf-8"), re.M):
+        return 0
+    script = "import paddle; print(paddle.device.cuda.device_count())"
+    child = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    try:
+        return int(child.stdout.split()[-1])
+    except (IndexError, ValueError):
+        lines = child.stderr.strip().splitlines() or ["no message"]
+        raise UserError(f"Paddle cannot be imported: {lines[-1]}") from None
 
 
 def prepare_process() -> None:
@@ -39,36 +174,15 @@ def prepare_process() -> None:
     os.environ.setdefault("FLAGS_gpu_allocator_retry_time", "1")
     warnings.filterwarnings("ignore", module=r"paddle|_distutils_hack|paddlenlp|jieba")
     with contextlib.redirect_stderr(io.StringIO()):
-        import paddle  # noqa: F401
+        import paddle
+
+    # Its handlers would end a worker that its parent wants to end in order.
+    paddle.disable_signal_handler()
 
 
-def choose_device(device: str, precision: str) -> Device:
-    """Resolve `auto`, and refuse what the device cannot do.
-
-    Args:
-        device: auto, cpu, gpu or gpu:N.
-        precision: auto, fp16, bf16 or fp32.
-
-    Raises:
-        UserError: no such device here, or a precision that it lacks.
-    """
+def enter(device: Device) -> None:
+    """Import Paddle and make the device the current one; a worker sees its own GPU alone."""
+    prepare_process()
     import paddle
 
-    count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-    if device == "auto":
-        device = "gpu" if count else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "gpu") or (index and (kind == "cpu" or not index.isdecimal())):
-        raise UserError(f"device: expected auto, cpu, gpu or gpu:N, found {device!r}")
-    if kind == "gpu" and int(index or 0) >= count:
-        raise UserError(f"device: {device}: this machine shows Paddle {count} GPUs; choose cpu")
-    if precision == "auto":
-        precision = "fp16" if kind == "gpu" else "fp32"
-    if kind == "cpu" and precision != "fp32":
-        raise UserError(
-            f"precision={precision}: Paddle has no {precision} convolutions on a CPU; "
-            "choose precision=fp32 (or auto), or run on a GPU"
-        )
-    name = "cpu" if kind == "cpu" else f"gpu:{index or 0}"
-    paddle.set_device(name)
-    return Device(name, precision)
+    paddle.set_device("cpu" if device.name == "cpu" else "gpu:0")

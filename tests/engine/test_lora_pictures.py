@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sdbatch.dataset.images import to_bytes
-from sdbatch.engine.device import choose_device
+from sdbatch.engine.device import Device
 from sdbatch.engine.load import load_pipeline
 from sdbatch.request import ImageRequest
 from sdbatch.samplers import Sampler
@@ -29,7 +29,7 @@ def changed(loras=(), embeddings=()):
     additions = Additions(tuple(loras), tuple(embeddings))
     additions.check(checkpoint)
     sampler = Sampler.from_config(checkpoint.scheduler)
-    return load_pipeline(checkpoint, sampler, choose_device("cpu", "fp32"), additions)
+    return load_pipeline(checkpoint, sampler, Device("cpu", "fp32"), additions)
 
 
 def pictures(pipeline, prompts) -> np.ndarray:
