@@ -1,5 +1,6 @@
 """Every config of ours composes; names find tables; what types cannot say is refused by key."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdbatch.config import Config, conf_dir, groups, readable
-from sdbatch.config.schema import LauncherName, OutputFormat, PrecisionName, SolverName
+from sdbatch.config.schema import (
+    EngineName,
+    ImageFormatName,
+    LauncherName,
+    OutputConfig,
+    OutputFormat,
+    PrecisionName,
+    ResumeName,
+    SolverName,
+)
 from tests.composing import folder, job, refusal
 from tests.conftest import ASSETS, ROOT
 
@@ -38,15 +48,20 @@ class TestOurConfigs:
         assert found.output.format is OutputFormat.files
         assert found.launcher.name is LauncherName.local
         assert (found.width, found.height, found.batch_size) == (None, None, "auto")
+        assert (found.device, found.devices, found.workers) == ("auto", "auto", "auto")
+        assert found.output.image_format is ImageFormatName.png
+        assert found.resume is ResumeName.if_compatible
+        assert (found.stop_at, found.max_hours, found.metrics) == (None, None, None)
+        assert (found.retry_failed, found.check_space) == (False, True)
 
     def test_yaml_and_schema_have_the_same_defaults(self):
         found, schema = job(), Config()
-        for key in ("steps", "guidance_scale", "negative_prompt", "images_per_prompt"):
-            assert getattr(found, key) == getattr(schema, key)
-        for key in ("width", "height", "seed", "batch_size", "device", "grace_s"):
-            assert getattr(found, key) == getattr(schema, key)
-        for key in ("shard_size", "png_compression", "format"):
-            assert getattr(found.output, key) == getattr(schema.output, key)
+        for item in fields(Config):
+            if item.name not in groups():
+                assert getattr(found, item.name) == getattr(schema, item.name), item.name
+        for item in fields(OutputConfig):
+            if item.name != "dir":
+                assert getattr(found.output, item.name) == getattr(schema.output, item.name)
 
     def test_every_group_has_choices(self):
         assert {choice.partition("=")[0] for choice in CHOICES} == set(groups())
@@ -75,8 +90,33 @@ class TestOurConfigs:
         make(folder / "mine" / "experiment" / "quick.yaml", "# @package _global_\nsteps: 3\n")
         assert job("experiment=quick", config_dir=folder / "mine").steps == 3
 
+    def test_a_rehearsal_is_an_engine(self):
+        assert job("engine=random").engine.name is EngineName.random
+
     def test_the_dataset_is_named_after_the_table(self):
         assert job("prompts.path=/data/夜班.parquet").output.dir == "outputs/夜班"
+
+
+class TestStopAt:
+    """Times look like numbers to YAML 1.1, so they arrive in several forms."""
+
+    @pytest.mark.parametrize("text", ["07:00", "17:00", "2026-11-26T07:00", "'2026-11-26 07:00'"])
+    def test_is_text_as_it_stands_on_the_command_line(self, text):
+        assert job(f"stop_at={text}").stop_at == text.strip("'")
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("'17:00'", "17:00"),
+            ("07:00", "07:00"),
+            ("17:00", "1020"),  # minutes, to YAML
+            ("2026-11-26T07:00:00", "2026-11-26T07:00:00"),
+        ],
+    )
+    def test_in_a_file_an_unquoted_hour_from_10_on_is_minutes(self, folder, text, found):
+        experiment = folder / "mine" / "experiment" / "night.yaml"
+        make(experiment, f"# @package _global_\nstop_at: {text}\n")
+        assert job("experiment=night", config_dir=folder / "mine").stop_at == found
 
 
 class TestTextBeyondAscii:
@@ -163,6 +203,27 @@ class TestRefuses:
             ("batch_size=2.5", "batch_size: expected auto or an integer, found 2.5"),
             ("batch_size=true", "batch_size: expected auto or an integer, found True"),
             ("batch_size=[1,2]", "batch_size: expected auto or an integer, found [1, 2]"),
+            ("batch_size=null", "batch_size: expected auto or an integer, found None"),
+            ("workers=0", "workers: expected 1 or more, found 0"),
+            ("workers=all", "workers: expected auto or an integer, found 'all'"),
+            ("workers=true", "workers: expected auto or an integer, found True"),
+            ("devices=0", "devices: expected 1 or more, found 0"),
+            (
+                "devices=gpu:0",
+                "devices: expected auto, an integer or a list of integers, found 'gpu:0'",
+            ),
+            ("devices=1.5", "devices: expected auto, an integer or a list of integers, found 1.5"),
+            ("devices=[]", "devices: expected different numbers from 0 up, found []"),
+            ("devices=[1,1]", "devices: expected different numbers from 0 up, found [1, 1]"),
+            ("devices=[0,-1]", "devices: expected different numbers from 0 up, found [0, -1]"),
+            ("devices=[true]", "devices: expected different numbers from 0 up, found [True]"),
+            ("max_hours=0", "max_hours: expected a number above 0, found 0.0"),
+            ("max_hours=nan", "max_hours: expected a number above 0, found nan"),
+            ("max_hours=inf", "max_hours: expected a number above 0, found inf"),
+            ("watchdog_s=0.5", "watchdog_s: expected 1 or more, found 0.5"),
+            ("watchdog_s=nan", "watchdog_s: expected 1 or more, found nan"),
+            ("output.jpeg_quality=0", "output.jpeg_quality: expected 1 to 100, found 0"),
+            ("output.jpeg_quality=101", "output.jpeg_quality: expected 1 to 100, found 101"),
             ("steps=???", "steps: required, but not given; add steps=..."),
         ],
     )
@@ -180,6 +241,15 @@ class TestRefuses:
             "width=8",
             "batch_size=1",
             "batch_size=auto",
+            "workers=1",
+            "devices=1",
+            "devices=[0]",
+            "devices=[3,1]",
+            "max_hours=0.01",
+            "watchdog_s=1",
+            "watchdog_s=inf",
+            "output.jpeg_quality=1",
+            "output.jpeg_quality=100",
             "output.png_compression=0",
             "prompts.limit=null",
         ],
@@ -201,7 +271,9 @@ class TestRefuses:
         assert line.startswith("stepz: no such key; did you mean steps? expected one of prompts,")
         line = refusal("+output.size=3")
         assert line.startswith("output.size: no such key; ")
-        assert line.endswith("expected one of format, dir, shard_size, png_compression")
+        assert line.endswith(
+            "expected one of format, dir, shard_size, image_format, png_compression, jpeg_quality"
+        )
 
     def test_a_value_made_into_a_group(self):
         assert refusal("batch_size={a:1}") == (

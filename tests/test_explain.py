@@ -8,7 +8,8 @@ from tests.composing import folder, refusal
 KEYS = (
     "expected one of prompts, model, scheduler, text, precision, engine, output, launcher, steps, "
     "guidance_scale, guidance_rescale, strength, negative_prompt, images_per_prompt, width, "
-    "height, seed, noise, max_input_mb, max_input_megapixels, batch_size, device, grace_s"
+    "height, seed, noise, max_input_mb, max_input_megapixels, batch_size, device, devices, "
+    "workers, resume, retry_failed, grace_s, stop_at, max_hours, watchdog_s, check_space, metrics"
 )
 TABLES = "file, news_2026, shapes, shapes_zh"
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures(folder.__name__)
         (
             "output.shard=8",
             "output.shard: no such key; did you mean output.shard_size? "
-            "expected one of format, dir, shard_size, png_compression",
+            "expected one of format, dir, shard_size, image_format, png_compression, jpeg_quality",
         ),
         (
             "prompts={pth: x}",
@@ -54,6 +55,11 @@ def test_a_key_that_is_not_there(override, line):
         (
             "text=web",
             "text=web: no such choice; did you mean webui? expected one of plain, webui, weighted",
+        ),
+        (
+            "engine=rnd",
+            "engine=rnd: no such choice; did you mean random? "
+            "expected one of auto, dygraph, random",
         ),
         ("model=sd15", "model=sd15: no such choice; expected one of demo, demo_zh, file"),
         ("model=", "model=: no such choice; expected one of demo, demo_zh, file"),
@@ -110,6 +116,15 @@ def test_a_choice_that_is_not_there(override, line):
         ("output.dir=${nowhere}", "output.dir: Interpolation key 'nowhere' not found"),
         ("model.loras=[a]", "model.loras[0]: expected {path: FILE, ...}, found a"),
         ("model.embeddings=[{token: a}]", "model.embeddings[0].path: required, but not given"),
+        (
+            "output.image_format=gif",
+            "output.image_format: Invalid value 'gif', expected one of [png, jpeg]",
+        ),
+        (
+            "resume=maybe",
+            "resume: Invalid value 'maybe', expected one of [if_compatible, never, always]",
+        ),
+        ("retry_failed=twice", "retry_failed: Value 'twice' is not a valid bool (type str)"),
         ("model.family=sd3", "model.family: Invalid value 'sd3', expected one of [sd1, sd2, sdxl]"),
     ],
 )

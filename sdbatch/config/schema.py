@@ -39,12 +39,28 @@ class EngineName(Enum):
 
     auto = "auto"
     dygraph = "dygraph"
+    random = "random"
 
 
 class OutputFormat(Enum):
     """How a shard stores its images."""
 
     files = "files"
+
+
+class ImageFormatName(Enum):
+    """What an image file is."""
+
+    png = "png"
+    jpeg = "jpeg"
+
+
+class ResumeName(Enum):
+    """What to do with a dataset that is there already."""
+
+    if_compatible = "if_compatible"
+    never = "never"
+    always = "always"
 
 
 class LauncherName(Enum):
@@ -155,7 +171,9 @@ class OutputConfig:
     format: OutputFormat = OutputFormat.files
     dir: str = MISSING
     shard_size: int = 256
+    image_format: ImageFormatName = ImageFormatName.png
     png_compression: int = 6
+    jpeg_quality: int = 95
 
 
 @dataclass
@@ -191,4 +209,13 @@ class Config:
     max_input_megapixels: int = 64
     batch_size: Any = "auto"
     device: str = "auto"
+    devices: Any = "auto"
+    workers: Any = "auto"
+    resume: ResumeName = ResumeName.if_compatible
+    retry_failed: bool = False
     grace_s: float = 60.0
+    stop_at: str | None = None
+    max_hours: float | None = None
+    watchdog_s: float = 900.0
+    check_space: bool = True
+    metrics: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, Node, OmegaConf
 
@@ -26,6 +26,7 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "prompts.limit": _at_least(1),
     "output.shard_size": _at_least(1),
     "output.png_compression": (lambda value: 0 <= value <= 9, "0 to 9"),
+    "output.jpeg_quality": (lambda value: 1 <= value <= 100, "1 to 100"),
     "seed": (lambda value: 0 <= value <= MAX_SEED, "0 to 2^63-1"),
     "guidance_scale": _NOT_NEGATIVE,
     "guidance_rescale": (lambda value: 0 <= value <= 1, "0 to 1"),
@@ -39,6 +40,8 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "max_input_mb": _at_least(1),
     "max_input_megapixels": _at_least(1),
     "grace_s": _NOT_NEGATIVE,
+    "max_hours": (lambda value: 0 < value < float("inf"), "a number above 0"),
+    "watchdog_s": (lambda value: value >= 1, "1 or more"),
 }
 """What each number must be; null is none."""
 
@@ -61,12 +64,28 @@ def validate(composed: DictConfig) -> Config:
         value = OmegaConf.select(composed, key)
         if value is not None and not fits(value):
             raise UserError(f"{key}: expected {expected}, found {value}")
-    if config.batch_size != "auto":
-        if not isinstance(config.batch_size, int) or isinstance(config.batch_size, bool):
-            raise UserError(f"batch_size: expected auto or an integer, found {config.batch_size!r}")
-        if config.batch_size < 1:
-            raise UserError(f"batch_size: expected 1 or more, found {config.batch_size}")
+    for key in ("batch_size", "workers"):
+        _check_count(key, getattr(config, key))
+    if not isinstance(config.devices, list):
+        _check_count("devices", config.devices, "auto, an integer or a list of integers")
+    elif not _are_cards(config.devices):
+        raise UserError(f"devices: expected different numbers from 0 up, found {config.devices}")
     return config
+
+
+def _check_count(key: str, value: Any, expected: str = "auto or an integer") -> None:
+    """A number from 1 up, or `auto`."""
+    if value == "auto":
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"{key}: expected {expected}, found {value!r}")
+    if value < 1:
+        raise UserError(f"{key}: expected 1 or more, found {value}")
+
+
+def _are_cards(numbers: list[Any]) -> bool:
+    plain = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
+    return plain and 0 < len(numbers) == len(set(numbers))
 
 
 def unknown_key(key: str) -> UserError:
