@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdbatch import config
-from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
+from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError, one_line
 from sdbatch.explain import explain
 
 
@@ -53,7 +53,7 @@ def _run(composed: DictConfig) -> int:
     """One job: validate, run, print the dataset folder; returns the exit code."""
     try:
         job = config.validate(composed)
-        from sdbatch.runner.local import run  # imports Paddle, which --help must not wait for
+        from sdbatch.runner.local import run
 
         with _stdout_to_stderr() as print_result:
             outcome = run(job, composed, list(HydraConfig.get().overrides.task))
@@ -61,6 +61,9 @@ def _run(composed: DictConfig) -> int:
         return outcome.exit_code
     except UserError as error:
         return _refuse(str(error))
+    except Interruption as error:
+        _refuse(str(error))
+        return EXIT_INTERRUPTED
     except OmegaConfBaseException as error:
         return _refuse(explain(error))
     except OSError as error:

@@ -102,12 +102,12 @@ def test_what_a_model_was_taken_for_is_said(made):
 
 @pytest.fixture
 def prepared(made, sources, table, folder):  # noqa: F811
-    """`prepared(*overrides)`: the same job as the dataset of the .safetensors file, changed."""
+    """`prepared(*overrides)`: the job of the dataset of the .safetensors file, changed."""
 
     def call(*overrides, dataset=None):
         output = (f"output.dir={dataset}",) if dataset else ()
         same = (*sources["safetensors"], f"prompts.path={table}", *QUICK)
-        return prepare(job(*same, *output, *overrides))
+        return prepare(job(*same, *output, *overrides)).job
 
     return call
 

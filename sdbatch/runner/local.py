@@ -1,32 +1,42 @@
-"""One process on this machine: every shard that is not done yet, then the merge."""
+"""One run on this machine: every unit that is not done yet, by all workers, and then the merge."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from sdbatch import __version__
 from sdbatch.config import Config
-from sdbatch.dataset.merge import Summary, merge
+from sdbatch.dataset.merge import merge
 from sdbatch.dataset.shard import ShardStore
-from sdbatch.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
-from sdbatch.plan import adopt_run
-from sdbatch.runner.interrupt import Interrupted, StopRequest
+from sdbatch.engine.device import Device
+from sdbatch.errors import EXIT_DONE, EXIT_SOME_FAILED, Interruption, UserError
+from sdbatch.plan import adopt_run, changed_settings, read_run
+from sdbatch.runner.batches import Engine
+from sdbatch.runner.deadline import Deadline, parse_stop_at
+from sdbatch.runner.engines import load_engine
+from sdbatch.runner.interrupt import StopRequest
 from sdbatch.runner.logs import start_logging
-from sdbatch.runner.prepare import Job, prepare
+from sdbatch.runner.messages import Unit
+from sdbatch.runner.overseer import Limits, Overseer
+from sdbatch.runner.pool import Pool
+from sdbatch.runner.prepare import Job, Prepared, prepare
 from sdbatch.runner.progress import Progress
-
-if TYPE_CHECKING:
-    from sdbatch.pipeline import Pipeline
+from sdbatch.runner.reports import Reports
+from sdbatch.runner.schedule import Schedule
+from sdbatch.runner.tally import Tally
+from sdbatch.runner.units import units_left
 
 log = logging.getLogger("sdbatch")
 
@@ -39,87 +49,139 @@ class Outcome:
     exit_code: int
 
 
-def run(config: Config, composed: DictConfig, overrides: Sequence[str]) -> Outcome:
+def run(
+    config: Config,
+    composed: DictConfig,
+    overrides: Sequence[str],
+    load: Callable[[Job, Device], Engine] = load_engine,
+) -> Outcome:
     """Make the dataset that the config describes, or go on with it.
 
     Nothing is written before the table, the checkpoint and every weight are known to be sound.
 
+    Args:
+        config: validated.
+        composed: the same as Hydra composed it, for the record.
+        overrides: the command line, for the record.
+        load: makes a worker's engine.
+
     Raises:
-        UserError: refused before work began, or no picture at all can be made.
+        UserError: refused before work began, or the run cannot go on.
+        Interruption: stopped before the end; the same command goes on.
     """
-    job = prepare(config)
+    limits = _limits(config)
+    limits.stop.listen()
+    prepared = prepare(config)
+    job = prepared.job
+    with _full_disk_told(job.folder):
+        _make_missing(config, prepared, composed, overrides, limits, load)
+        return _finish(job, ShardStore(job.folder))
+
+
+def _make_missing(
+    config: Config,
+    prepared: Prepared,
+    composed: DictConfig,
+    overrides: Sequence[str],
+    limits: Limits,
+    load: Callable[[Job, Device], Engine],
+) -> None:
+    """Have every unit made that is not there yet."""
+    job = prepared.job
     store = ShardStore(job.folder)
-    done = store.done()
-    todo = [s for s in range(job.plan.shards) if job.plan.shard_name(s) not in done]
-    pipeline = _load(job) if todo else None
+    units = units_left(job.plan, store, retry_failed=config.retry_failed)
+    if not units:
+        _begin(config, prepared, composed, overrides, 0)
+        return
+    pool = Pool(job, prepared.devices[: len(units)], load)
+    try:
+        progress = Progress(job.plan.images, _images_done(job, units))
+        tally = Tally(progress, job.plan.shards - sum(not unit.is_repair for unit in units))
+        overseer = Overseer(store, pool, limits, Schedule(units), tally)
+        overseer.wait_until_ready()
+        _begin(config, prepared, composed, overrides, len(units))
+        progress.begin()
+        reports = Reports(config, job, pool)
+        try:
+            overseer.run(reports.look)
+        finally:
+            progress.close()
+            reports.write(tally)
+            log.info("%s", progress.line())
+    finally:
+        pool.kill()
+
+
+@contextlib.contextmanager
+def _full_disk_told(folder: Path) -> Iterator[None]:
+    """What the run itself writes meets a full disk as its workers' pictures do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Interruption(
+            f"{folder}: {os.strerror(error.errno)}; make room and run the same command again"
+        ) from error
+
+
+def _limits(config: Config) -> Limits:
+    now = datetime.now(timezone.utc)
+    deadline = Deadline(
+        config.stop_at and parse_stop_at(config.stop_at, now),
+        config.max_hours and config.max_hours * 3600,
+    )
+    return Limits(StopRequest(), deadline, config.grace_s, config.watchdog_s)
+
+
+def _begin(
+    config: Config,
+    prepared: Prepared,
+    composed: DictConfig,
+    overrides: Sequence[str],
+    units: int,
+) -> None:
+    """Write `run.json`, or take the one that is there; start the log."""
+    job, device = prepared.job, prepared.devices[0]
+    existing = read_run(job.folder)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    adopt_run(job.folder, job.plan, _versions(), created)
+    plan = adopt_run(job.folder, job.plan, _versions(), created, config.resume.value)
+    if plan != job.plan:
+        raise UserError(
+            f"{job.folder}: another run began this dataset a moment ago, with shards of "
+            f"{plan.shard_size} rows; start this run again"
+        )
+    store = ShardStore(job.folder)
+    store.create()
+    store.discard_abandoned()
     start_logging(job.folder, composed, overrides)
     log.info(
-        "%d prompts, %d images in %d shards, %d shards to do, on %s in %s",
-        job.plan.rows, job.plan.images, job.plan.shards, len(todo),
-        job.device.name, job.device.precision,
+        "%d prompts, %d images in %d shards, %d shards to do, by %d workers on %s in %s",
+        plan.rows, plan.images, plan.shards, units, min(units, len(prepared.devices)),
+        device.name.partition(":")[0], device.precision,
     )  # fmt: skip
-    for line in job.checkpoint.evidence:
+    for line in job.model.checkpoint.evidence:
         log.info("%s", line)
-    if config.output.shard_size != job.plan.shard_size:
-        log.info("output.shard_size stays %d, as this dataset began", job.plan.shard_size)
-    if pipeline is not None:
-        try:
-            _work(job, pipeline, store, todo)
-        except Interrupted:
-            log.info("interrupted; the same command goes on from here")
-            return Outcome(job.folder, EXIT_INTERRUPTED)
-    return _finish(job, store)
+    if config.output.shard_size != plan.shard_size:
+        log.info("output.shard_size stays %d, as this dataset began", plan.shard_size)
+    for change in changed_settings(existing, plan) if existing else ():
+        log.warning("resume=always: the dataset goes on with other settings: %s", change)
 
 
-def _load(job: Job) -> Pipeline:
-    from sdbatch.engine.load import load_pipeline  # imports Paddle and PaddleNLP
-
-    return load_pipeline(
-        job.checkpoint, job.sampler, job.device, job.additions, text=job.text, noise=job.noise
-    )
-
-
-def _work(job: Job, pipeline: Pipeline, store: ShardStore, todo: Sequence[int]) -> None:
-    import paddle
-
-    from sdbatch.runner.work import make_rows
-
-    paddle.disable_signal_handler()
-    stop = StopRequest(job.grace_s)
-    stop.listen()
-    store.discard_abandoned()
-    progress = Progress(job.plan.images, _images_done(job, todo))
-    proven = False
-    for shard in todo:
-        stop.check(float("inf"))
-        images = job.plan.images_of(job.table.read(*job.plan.shard_rows(shard)))
-        started = time.monotonic()
-        with store.begin(job.plan.shard_name(shard)) as writer:
-            rows = make_rows(job, pipeline, writer, images, stop, progress.advance)
-            proven = proven or any(row["status"] == "ok" for row in rows)
-            if not proven and all(row.get("error_type") for row in rows):
-                raise UserError(
-                    f"shard {writer.name}: all {len(rows)} images failed, none was made in this "
-                    f"run: {rows[0]['error_type']}: {rows[0]['error_message']}"
-                )
-            writer.commit(rows, job.schema, {"seconds": round(time.monotonic() - started, 3)})
-    progress.close()
-    log.info("%s", progress.line())
-
-
-def _images_done(job: Job, todo: Sequence[int]) -> int:
+def _images_done(job: Job, units: Sequence[Unit]) -> int:
     """Images in finished shards, for the progress line: an estimate where rows want several."""
     per_row = job.plan.images / job.plan.rows
-    rows = sum(stop - start for start, stop in map(job.plan.shard_rows, todo))
-    return job.plan.images - round(rows * per_row)
+    spans = [job.plan.shard_rows(unit.shard) for unit in units if not unit.is_repair]
+    return job.plan.images - round(sum(stop - start for start, stop in spans) * per_row)
 
 
 def _finish(job: Job, store: ShardStore) -> Outcome:
-    summary: Summary = merge(store, job.plan, job.schema)
-    counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
-    log.info("%d images planned: %s", summary.planned, counts)
+    """Merge, and prove that every planned image has an outcome."""
+    started = time.monotonic()
+    store.discard_abandoned()
+    summary = merge(store, job.plan, job.schema)
+    log.debug("merged in %.1f s", time.monotonic() - started)
+    log.info("%s", summary.line())
     if not summary.complete:
         raise UserError(
             f"{job.folder}: {summary.planned} images planned, but the shards hold "

@@ -6,52 +6,49 @@ leaves no trace.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from enum import Enum
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig
+from sdbatch.config.schema import Config, OutputConfig
+from sdbatch.dataset.images import ImageFormat
 from sdbatch.dataset.schema import check_carried, dataset_schema
-from sdbatch.engine.device import Device, choose_device, prepare_process
+from sdbatch.engine.device import RANDOM, Device, choose_devices, cpu_devices
+from sdbatch.engine.memory import available_memory, workers_that_fit
 from sdbatch.errors import UserError
 from sdbatch.inputs import ImageLimits
-from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
 from sdbatch.plan import Plan, Settings, matching_plan, read_run
-from sdbatch.prompts import PromptDefaults, PromptTable
-from sdbatch.samplers import Sampler, SamplerOptions, UnsupportedSchedule
-from sdbatch.text import TextOptions
-from sdbatch.weights.additions import Additions
-from sdbatch.weights.checkpoint import Checkpoint
-from sdbatch.weights.embeddings import open_embedding
-from sdbatch.weights.lora import open_lora
-from sdbatch.weights.options import SourceOptions
-from sdbatch.weights.source import open_checkpoint
+from sdbatch.prompts import PromptDefaults, PromptTable, TableSummary
+from sdbatch.runner.model import Model, open_model
+from sdbatch.samplers import UnsupportedSchedule
 
 
 @dataclass(frozen=True)
 class Job:
-    """One dataset to be made, and with what."""
+    """One dataset to be made, and with what. Workers get it pickled."""
 
     folder: Path
     table: PromptTable
-    checkpoint: Checkpoint
-    additions: Additions
-    sampler: Sampler
-    text: TextOptions
-    noise: str
+    model: Model
+    engine: str
     input_limits: ImageLimits
     plan: Plan
     schema: pa.Schema
-    device: Device
-    engine: str
     batch_size: int
-    png_compression: int
-    grace_s: float
+    image_format: ImageFormat
 
 
-def prepare(config: Config) -> Job:
+@dataclass(frozen=True)
+class Prepared:
+    """A job, and the devices to do it on, one for each worker."""
+
+    job: Job
+    devices: tuple[Device, ...]
+
+
+def prepare(config: Config) -> Prepared:
     """Read and check everything that the config names.
 
     Raises:
@@ -59,34 +56,68 @@ def prepare(config: Config) -> Job:
     """
     table = PromptTable(Path(config.prompts.path), config.prompts.limit)
     check_carried(table.path, table.carried)
-    checkpoint = open_checkpoint(Path(config.model.path), _source_options(config.model))
-    additions = _additions(config.model, checkpoint)
-    loras, embeddings = additions.digests()
-    sampler = _choose_sampler(config.scheduler, checkpoint)
-    prepare_process()
-    device = choose_device(config.device, config.precision.name.value)
-    unet, vae = _network_configs(checkpoint)
-    side = unet.sample_size * vae.downscale
+    engine = config.engine.name.value
+    engine = "dygraph" if engine == "auto" else engine
+    model = open_model(config)
+    devices = _choose_devices(config, engine, model)
     defaults = PromptDefaults(
         images_per_prompt=config.images_per_prompt,
         steps=config.steps,
-        width=config.width or side,
-        height=config.height or side,
+        width=config.width or model.side,
+        height=config.height or model.side,
         strength=config.strength,
     )
-    summary = table.check(
-        defaults, max(8, vae.downscale), all_masked=unet.in_channels > vae.latent_channels
+    summary = table.check(defaults, max(8, model.vae.downscale), all_masked=model.inpaints)
+    _check_steps(model, summary.steps)
+    image_format = _image_format(config.output)
+    settings = _settings(config, model, devices[0], defaults, summary, image_format)
+    folder = Path(config.output.dir)
+    plan = Plan(settings, summary.rows, summary.images, config.output.shard_size)
+    job = Job(
+        folder=folder,
+        table=table,
+        model=model,
+        engine=engine,
+        input_limits=ImageLimits(
+            max_bytes=config.max_input_mb * 10**6, max_pixels=config.max_input_megapixels * 10**6
+        ),
+        plan=_continue_existing(folder, plan, config.resume.value),
+        schema=_schema(table, model, settings),
+        batch_size=(
+            devices[0].auto_batch_size if config.batch_size == "auto" else config.batch_size
+        ),
+        image_format=image_format,
     )
-    _check_steps(sampler, summary.steps, checkpoint)
-    text = TextOptions(**asdict(config.text))
-    settings = Settings(
-        family=checkpoint.family,
-        weights_sha256=checkpoint.weights_sha256,
-        model_config_sha256=checkpoint.config_sha256,
-        loras=loras,
-        embeddings=embeddings,
-        scheduler=sampler.name,
-        scheduler_settings=sampler.settings,
+    return Prepared(job, devices)
+
+
+def _choose_devices(config: Config, engine: str, model: Model) -> tuple[Device, ...]:
+    weights = 0 if engine == "random" else 4 * model.checkpoint.parameters
+    cores = len(os.sched_getaffinity(0))
+    fitting = workers_that_fit(cores, weights, available_memory())
+    workers = config.workers
+    if engine == "random":
+        return cpu_devices(fitting if workers == "auto" else workers, RANDOM)
+    precision = config.precision.name.value
+    return choose_devices(config.device, config.devices, workers, precision, fitting)
+
+
+def _image_format(output: OutputConfig) -> ImageFormat:
+    return ImageFormat(
+        output.image_format.value, quality=output.jpeg_quality, compression=output.png_compression
+    )
+
+
+def _settings(
+    config: Config,
+    model: Model,
+    device: Device,
+    defaults: PromptDefaults,
+    summary: TableSummary,
+    image_format: ImageFormat,
+) -> Settings:
+    return Settings(
+        **model.settings(device.precision),
         steps=config.steps,
         guidance_scale=config.guidance_scale,
         guidance_rescale=config.guidance_rescale,
@@ -94,108 +125,44 @@ def prepare(config: Config) -> Job:
         width=defaults.width,
         height=defaults.height,
         negative_prompt=config.negative_prompt,
-        text={key: value for key, value in asdict(text).items() if key != "cache_mb"},
         images_per_prompt=config.images_per_prompt,
-        precision=device.precision,
         seed=config.seed,
-        noise=config.noise.value,
+        image_format=image_format.label,
         table_sha256=summary.sha256,
     )
-    folder = Path(config.output.dir)
-    plan = Plan(settings, summary.rows, summary.images, config.output.shard_size)
-    return Job(
-        folder=folder,
-        table=table,
-        checkpoint=checkpoint,
-        additions=additions,
-        sampler=sampler,
-        text=text,
-        noise=settings.noise,
-        input_limits=ImageLimits(
-            max_bytes=config.max_input_mb * 10**6, max_pixels=config.max_input_megapixels * 10**6
-        ),
-        plan=_continue_existing(folder, plan),
-        schema=dataset_schema(
-            table.carried,
-            {
-                "fingerprint": settings.fingerprint,
-                "model": checkpoint.name,
-                "weights_sha256": settings.weights_sha256,
-                "scheduler": settings.scheduler,
-                "precision": settings.precision,
-                "noise": settings.noise,
-            },
-        ),
-        device=device,
-        engine="dygraph",
-        batch_size=(device.auto_batch_size if config.batch_size == "auto" else config.batch_size),
-        png_compression=config.output.png_compression,
-        grace_s=config.grace_s,
-    )
 
 
-def _source_options(model: ModelConfig) -> SourceOptions:
-    return SourceOptions(
-        family=model.family and model.family.value,
-        prediction=model.prediction and model.prediction.value,
-        ema=model.ema,
-        variant=model.variant,
-        vae=model.vae and Path(model.vae),
-        base=model.base and Path(model.base),
-    )
-
-
-def _additions(model: ModelConfig, checkpoint: Checkpoint) -> Additions:
-    additions = Additions(
-        tuple((open_lora(Path(lora.path)), lora.weight) for lora in model.loras),
-        tuple(open_embedding(Path(item.path), item.token) for item in model.embeddings),
-    )
-    additions.check(checkpoint)
-    return additions
-
-
-def _choose_sampler(scheduler: SchedulerConfig, checkpoint: Checkpoint) -> Sampler:
-    """The solver and schedule that config and checkpoint make together."""
-    options = {
-        name: value.value if isinstance(value, Enum) else value
-        for name, value in asdict(scheduler).items()
+def _schema(table: PromptTable, model: Model, settings: Settings) -> pa.Schema:
+    constants = {
+        "fingerprint": settings.fingerprint,
+        "model": model.checkpoint.name,
+        "weights_sha256": settings.weights_sha256,
+        "scheduler": settings.scheduler,
+        "precision": settings.precision,
+        "noise": settings.noise,
     }
-    try:
-        return Sampler.from_config(checkpoint.scheduler, SamplerOptions(**options))
-    except UnsupportedSchedule as error:
-        key = str(error).partition("=")[0]
-        asked_for = options.get(key) is not None
-        where = "scheduler." if asked_for else f"{checkpoint.scheduler_path}: "
-        raise UserError(f"{where}{error}") from error
+    return dataset_schema(table.carried, constants)
 
 
-def _network_configs(checkpoint: Checkpoint) -> tuple[UNetConfig, VAEConfig]:
-    try:
-        unet = UNetConfig.from_dict(checkpoint.unet.config)
-        return unet, VAEConfig.from_dict(checkpoint.vae.config)
-    except UnsupportedConfig as error:
-        raise UserError(f"{checkpoint.path}: {error}") from error
-
-
-def _check_steps(sampler: Sampler, steps: frozenset[int], checkpoint: Checkpoint) -> None:
+def _check_steps(model: Model, steps: frozenset[int]) -> None:
     for count in sorted(steps):
         try:
-            sampler.trajectory(count)
+            model.sampler.trajectory(count)
         except UnsupportedSchedule as error:
-            raise UserError(f"{error} ({checkpoint.name}'s scheduler)") from error
+            raise UserError(f"{error} ({model.checkpoint.name}'s scheduler)") from error
 
 
-def _continue_existing(folder: Path, plan: Plan) -> Plan:
+def _continue_existing(folder: Path, plan: Plan, resume: str) -> Plan:
     """The plan as it is, or as an unfinished dataset in `folder` began it."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output.dir: {folder}: expected a folder, found a file")
     existing = read_run(folder)
     if existing is not None:
-        return matching_plan(folder / "run.json", existing, plan)
+        return matching_plan(folder / "run.json", existing, plan, resume)
     # A run killed at its first write may have left a temporary beside the run.json to be.
     if folder.is_dir() and any(not p.name.startswith(".run.json.") for p in folder.iterdir()):
         raise UserError(
             f"output.dir: {folder}: not empty and not a dataset (no run.json); "
             "expected a new or empty folder, or a dataset to go on with"
         )
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"output.dir: {folder}: expected a folder, found a file")
     return plan

@@ -15,15 +15,30 @@ class Progress:
     """Counts images; those of an earlier run are done from the start, but not in the rate."""
 
     def __init__(self, total: int, done: int, every_s: float = 30.0):
-        self._total, self._done, self._earlier = total, done, done
+        self._total, self._done, self.earlier = total, done, done
         self._every_s = every_s
         self._start = self._last = time.monotonic()
-        self._bar = None
+        self._bar: tqdm | None = None
+
+    def begin(self) -> None:
+        """Work begins now."""
+        self._start = self._last = time.monotonic()
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit="img", dynamic_ncols=True)
+            self._bar = tqdm(total=self._total, initial=self._done, unit="img", dynamic_ncols=True)
+
+    @property
+    def left(self) -> int:
+        """Images that are not made yet."""
+        return max(self._total - self._done, 0)
+
+    @property
+    def rate(self) -> float:
+        """Images a second, of this run."""
+        elapsed = time.monotonic() - self._start
+        return (self._done - self.earlier) / elapsed if elapsed > 0 else 0.0
 
     def advance(self, images: int) -> None:
-        """Some more images are made."""
+        """Some more images are made; fewer than none, if some must be made again."""
         self._done += images
         if self._bar is not None:
             self._bar.update(images)
@@ -33,9 +48,8 @@ class Progress:
 
     def line(self) -> str:
         """One line: images done, images a second, time left."""
-        elapsed = time.monotonic() - self._start
-        rate = (self._done - self._earlier) / elapsed if elapsed > 0 else 0.0
-        left = _clock(max(self._total - self._done, 0) / rate) if rate else "?"
+        rate = self.rate
+        left = _clock(self.left / rate) if rate > 0 else "?"
         return f"{self._done}/{self._total} images, {rate:.2f} images/s, {left} left"
 
     def close(self) -> None:

@@ -18,7 +18,9 @@ def log():
     """The package's logger, as it was before once the test is over."""
     log = logging.getLogger("sdbatch")
     before = (log.handlers[:], log.level, log.propagate)
+    raising = logging.raiseExceptions
     yield log
+    logging.raiseExceptions = raising
     for handler in log.handlers:
         handler.close()
     log.handlers[:], log.level, log.propagate = before
@@ -58,6 +60,27 @@ def test_lines_go_to_the_file_with_their_time_and_to_stderr_without(tmp_path, ca
     assert kept[0].endswith(" INFO 64 prompts, 64 images")
     assert kept[1].endswith(" WARNING 太慢")
     assert kept[0].startswith("20")
+
+
+def test_what_only_a_search_for_a_fault_needs_goes_to_the_file_alone(tmp_path, capsys, log):
+    folder = start_logging(tmp_path, COMPOSED, OVERRIDES)
+    log.debug("worker %d: ready", 0)
+    log.info("hello")
+    assert capsys.readouterr().err == "sdbatch: hello\n"
+    kept = (folder / "sdbatch.log").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 2)[2] for line in kept] == ["DEBUG worker 0: ready", "INFO hello"]
+
+
+def test_a_full_disk_costs_log_lines_not_the_run(tmp_path, capsys, log):
+    folder = start_logging(tmp_path, COMPOSED, OVERRIDES)
+    (file,) = (handler for handler in log.handlers if hasattr(handler, "baseFilename"))
+    file.close()
+    (folder / "sdbatch.log").unlink()
+    (folder / "sdbatch.log").symlink_to("/dev/full")
+    log.info("hello")  # opens it again
+    assert file.stream.name == str(folder / "sdbatch.log")
+    file.stream = None  # closing it would fail as well
+    assert capsys.readouterr().err == "sdbatch: hello\n"
 
 
 def test_a_second_run_of_one_process_does_not_write_into_the_first(tmp_path, capsys, log):

@@ -1,0 +1,37 @@
+"""What a worker makes pictures with."""
+
+from __future__ import annotations
+
+from sdbatch.engine.device import Device
+from sdbatch.runner.batches import Engine
+from sdbatch.runner.model import Model
+from sdbatch.runner.prepare import Job
+
+
+def load_engine(job: Job, device: Device) -> Engine:
+    """The job's engine, loaded in this process.
+
+    Raises:
+        UserError: a weight or a config that does not fit.
+    """
+    return open_engine(job.engine, job.model, device)
+
+
+def open_engine(name: str, model: Model, device: Device) -> Engine:
+    """The model on the device; for a rehearsal (`random`), none.
+
+    Raises:
+        UserError: a weight or a config that does not fit.
+    """
+    if name == "random":
+        from sdbatch.engine.random import RandomPixels
+
+        return RandomPixels()
+    from sdbatch.engine.device import enter
+
+    enter(device)
+    from sdbatch.engine.load import load_pipeline  # imports Paddle and PaddleNLP
+
+    return load_pipeline(
+        model.checkpoint, model.sampler, device, model.additions, text=model.text, noise=model.noise
+    )

@@ -1,0 +1,333 @@
+"""The run, from the first assignment to the last worker's end.
+
+Listens to the workers, gives each the next unit, replaces those that die or hang, and stops all of
+them when it is time: on a signal, before a deadline, on a full disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sdbatch.dataset.shard import ShardStore
+from sdbatch.errors import Interruption, UserError, one_line
+from sdbatch.runner.deadline import Deadline
+from sdbatch.runner.interrupt import StopRequest
+from sdbatch.runner.logs import ROW_LOG
+from sdbatch.runner.messages import (
+    Beat,
+    Committed,
+    Dropped,
+    Ready,
+    Refused,
+    Said,
+    Started,
+    Unit,
+    UnitFailed,
+    Wanting,
+    Written,
+)
+from sdbatch.runner.pool import Died, Pool, WorkerProcess
+from sdbatch.runner.schedule import Schedule
+from sdbatch.runner.tally import Tally
+
+log = logging.getLogger("sdbatch")
+row_log = logging.getLogger(ROW_LOG)
+
+FAILED_STARTS = 3
+"""A device is given up after so many workers in a row died while loading the model."""
+DEATHS_BEFORE_PROOF = 6
+DEATHS_IN_A_ROW = 20
+"""The run is given up after so many deaths with no picture between them: fewer before the first."""
+_LISTEN_S = 0.25
+_KILL_AFTER_S = 60.0  # beyond the time that workers have to stop in
+
+
+@dataclass
+class InHand:
+    """A unit that a worker has, and its images that were begun and are not written."""
+
+    unit: Unit
+    begun: set[str]
+    started: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop and when to doubt.
+
+    Attributes:
+        stop: signals.
+        deadline: of the run.
+        grace_s: what workers have to finish in after a signal.
+        watchdog_s: a worker that is silent for longer is replaced.
+    """
+
+    stop: StopRequest
+    deadline: Deadline
+    grace_s: float
+    watchdog_s: float
+
+
+class Overseer:
+    """See the module.
+
+    Args:
+        store: of the dataset.
+        pool: the workers, already started.
+        limits: when to stop.
+        schedule: the units to be made.
+        tally: counts what comes in.
+    """
+
+    def __init__(
+        self, store: ShardStore, pool: Pool, limits: Limits, schedule: Schedule, tally: Tally
+    ):
+        self._store, self._pool, self._limits = store, pool, limits
+        self._schedule, self._tally = schedule, tally
+        self._in_hand: dict[int, dict[str, InHand]] = defaultdict(dict)
+        self._failed_starts: dict[int, int] = defaultdict(int)
+        self._stopping_until = math.inf
+        self._outcome: Exception | None = None
+        self._deaths = 0  # since the last picture
+        limits.stop.at_once = pool.kill
+
+    def wait_until_ready(self) -> None:
+        """Until the first worker has loaded the model.
+
+        Raises:
+            UserError: the model does not load, or every worker dies over it.
+            Interruption: a stop was requested first.
+        """
+        while not any(worker.ready for worker in self._pool.workers):
+            self._check_stop()
+            self._listen()
+            self._watch()
+            if self._outcome is not None or not self._pool.workers:
+                self._end()
+
+    def run(self, check: Callable[[Tally], None]) -> None:
+        """Have all units made.
+
+        Args:
+            check: called after each round; may raise to end the run, in order.
+
+        Raises:
+            UserError: the run cannot go on, or units were given up; what is done stays.
+            Interruption: it was stopped, or the disk is full; the same command goes on.
+        """
+        while self._pool.workers:
+            self._check_stop()
+            self._assign()
+            self._listen()
+            self._watch()
+            if self._outcome is None:
+                try:
+                    check(self._tally)
+                except UserError as error:
+                    self._abort(error)
+        self._end()
+
+    # Handing out -----------------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        if self._stopping:
+            return
+        for worker in self._pool.workers:
+            while worker.ready and worker.wanting and self._schedule.left:
+                self._give(worker)
+        if not self._schedule.left and not any(self._in_hand.values()):
+            for worker in self._pool.workers:
+                worker.end()
+
+    def _give(self, worker: WorkerProcess) -> None:
+        ours = {name for units in self._in_hand.values() for name in units}
+        elsewhere = self._store.claimed() - ours
+        assignment = self._schedule.next(elsewhere, proven=self._tally.proven)
+        unit = assignment.unit
+        if self._store.exists(unit.name):
+            log.debug("shard %s: another runner has made it", unit.name)
+            self._tally.elsewhere(unit)
+            return
+        self._in_hand[worker.number][unit.name] = InHand(unit, set())
+        worker.wanting = False
+        worker.send(assignment)
+
+    # Listening -------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        for worker, message in self._pool.receive(_LISTEN_S):
+            self._take(worker, message)
+
+    def _take(self, worker: WorkerProcess, message: object) -> None:
+        units = self._in_hand[worker.number]
+        match message:
+            case Ready(seconds):
+                log.debug("worker %d: ready on %s after %.1f s", worker.number,
+                          worker.device.name, seconds)  # fmt: skip
+                worker.ready = worker.wanting = True
+                self._failed_starts[worker.number] = 0
+                if self._stopping:
+                    worker.end()
+            case Wanting():
+                worker.wanting = True
+            case Started(unit, images):
+                units[unit.name].begun.update(images)
+                units[unit.name].started = True
+            case Written(unit, image, status, size):
+                units[unit.name].begun.discard(image)
+                self._tally.written(unit, image, status, size)
+                self._deaths = 0 if status == "ok" else self._deaths
+            case Committed(unit, won, record):
+                del units[unit.name]
+                self._tally.committed(unit, record)
+                log.debug("worker %d: shard %s: %d images in %s s%s", worker.number, unit.name,
+                          self._tally.images_of(unit), record.get("seconds"),
+                          "" if won else ", but another runner was faster")  # fmt: skip
+            case Dropped(unit):
+                self._lost(worker, unit)
+                self._schedule.returned(unit)
+            case UnitFailed(unit, kind, text):
+                self._lost(worker, unit)
+                self._unit_failed(worker, unit, kind, text)
+            case Refused(text):
+                self._abort(UserError(text))
+            case Said(level, text):
+                row_log.log(level, "worker %d: %s", worker.number, text)
+            case Died():
+                self._died(worker, message)
+            case Beat():
+                pass
+
+    def _lost(self, worker: WorkerProcess, unit: Unit) -> None:
+        self._in_hand[worker.number].pop(unit.name, None)
+        self._tally.lost(unit)
+
+    def _unit_failed(self, worker: WorkerProcess, unit: Unit, kind: str, text: str) -> None:
+        where = f"shard {unit.name}"
+        if kind == "full":
+            self._abort(Interruption(f"{text}; make room and run the same command again"))
+        elif kind == "gone":
+            self._abort(UserError(text))
+        elif kind == "hopeless" and not self._tally.proven:
+            self._abort(UserError(f"{where}: {text}"))
+        elif kind == "hopeless":
+            self._schedule.returned(unit)
+        else:
+            log.warning("worker %d: %s: %s", worker.number, where, text)
+            self._schedule.failed(unit, text)
+
+    # Death -----------------------------------------------------------------------------------
+
+    def _died(self, worker: WorkerProcess, death: Died) -> None:
+        units = self._in_hand.pop(worker.number, {})
+        self._store.discard_abandoned()
+        self._check_stop()  # a signal to the whole group also ends workers that are just starting
+        if worker.ending or self._stopping:
+            for held in units.values():
+                self._tally.lost(held.unit)
+        elif worker.ready:
+            self._died_working(worker, death, list(units.values()))
+        else:
+            self._died_loading(worker, death)
+
+    def _died_working(self, worker: WorkerProcess, death: Died, units: list[InHand]) -> None:
+        self._deaths += 1
+        self._tally.restarts += 1
+        self._blame(units, death.how)
+        if self._deaths < (DEATHS_IN_A_ROW if self._tally.proven else DEATHS_BEFORE_PROOF):
+            self._replace(worker, death)
+        else:
+            text = f"{self._deaths} workers died with no picture between them: {death}"
+            self._abort(UserError(text))
+
+    def _died_loading(self, worker: WorkerProcess, death: Died) -> None:
+        self._failed_starts[worker.number] += 1
+        if self._failed_starts[worker.number] < FAILED_STARTS:
+            self._replace(worker, death)
+            return
+        text = (
+            f"{worker.device.name}: {FAILED_STARTS} workers in a row died while loading the model: "
+            f"{death}"
+        )
+        if self._pool.workers:
+            log.error("%s; the other workers go on without it", text)
+        else:
+            self._abort(UserError(text))
+
+    def _replace(self, worker: WorkerProcess, death: Died) -> None:
+        log.warning("worker %d: %s; it is replaced", worker.number, death)
+        self._pool.replace(worker)
+
+    def _blame(self, units: list[InHand], how: str) -> None:
+        """The units of a dead worker go back; if images were in hand, they are the suspects."""
+        suspected = any(held.begun for held in units)
+        for held in reversed(units):
+            self._tally.lost(held.unit)
+            if held.begun or (held.started and not suspected):
+                for image in self._schedule.died(held.unit, held.begun, how):
+                    text = f"shard {held.unit.name}: {image}: given up: two workers died on it"
+                    log.warning("%s: %s", text, how)
+            else:
+                self._schedule.returned(held.unit)
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for worker in self._pool.workers:
+            idle = worker.ready and not self._in_hand[worker.number] and not worker.ending
+            if idle:
+                worker.sign = now
+            elif now - worker.sign > self._limits.watchdog_s:
+                worker.kill(f"no sign of life for {self._limits.watchdog_s:g} s (watchdog_s)")
+        if now > self._stopping_until:
+            self._pool.kill()
+
+    # Stopping --------------------------------------------------------------------------------
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stopping_until < math.inf
+
+    def _check_stop(self) -> None:
+        if self._stopping:
+            return
+        limits = self._limits
+        if limits.stop.requested:
+            self._stop(limits.grace_s)
+        elif limits.deadline.seconds_left() <= limits.grace_s:
+            log.info("%s is near: stopping", limits.deadline.reason)
+            self._stop(limits.deadline.seconds_left())
+
+    def _stop(self, seconds: float) -> None:
+        self._stopping_until = time.monotonic() + seconds + _KILL_AFTER_S
+        self._pool.stop(seconds)
+
+    def _abort(self, outcome: Exception) -> None:
+        """End the run: what is in hand is dropped, what is done stays."""
+        if self._outcome is None:
+            self._outcome = outcome
+        if not self._stopping:
+            self._stop(0.0)
+
+    def _end(self) -> None:
+        """All workers have ended, or must: say how the run went."""
+        if self._pool.workers:
+            self._pool.kill()
+            while self._pool.workers:
+                self._listen()
+        if self._outcome is not None:
+            raise self._outcome
+        if self._stopping:
+            raise Interruption("interrupted; the same command goes on from here")
+        if given_up := self._schedule.given_up:
+            unit, why = next(iter(given_up.items()))
+            raise UserError(
+                f"shard {unit.name}: given up: {one_line(why)}; {len(given_up)} of the shards "
+                "could not be made; the same command tries again"
+            )
+        if self._schedule.left:
+            raise UserError("no worker is left; the same command goes on from here")
