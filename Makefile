@@ -9,7 +9,7 @@ ACROSS_LINES := tests/models tests/samplers tests/weights tests/convert tests/en
                 tests/test_mixed_tables.py tests/test_convergence.py tests/test_end_to_end.py tests/test_demo_pictures.py
 
 .PHONY: help env env-paddle26 demo test test-paddle33 test-paddle26 test-paddle26-full \
-        lint format bench tables locks clean
+        crash-test lint format bench tables locks clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -34,6 +34,9 @@ test-paddle26: env-paddle26 ## numbers, pictures and whole commands on Paddle 2.
 test-paddle26-full: env-paddle26 ## all tests on Paddle 2.6.2
 	$(VENV26)/bin/python -m pytest
 
+crash-test: env ## kill a job at 200 random moments; the dataset must be that of an undisturbed run
+	SDBATCH_KILLS=200 $(VENV)/bin/python -m pytest -s tests/test_crash.py
+
 lint: env ## ruff: style and format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -44,6 +47,9 @@ format: env ## ruff: format in place
 
 bench: env ## benchmarks that need nothing but this environment
 	$(VENV)/bin/python benchmarks/demo_job.py
+	$(VENV)/bin/python benchmarks/overhead.py --memory-rows 200000
+	$(VENV)/bin/python benchmarks/workers.py
+	$(VENV)/bin/python benchmarks/planning.py
 
 tables: env ## prompts/*.parquet from their CSV files
 	for table in shapes shapes_zh news_2026; do \
