@@ -145,7 +145,7 @@ def test_a_signal_stops_the_run_and_the_next_run_goes_on(tmp_path, write_table):
 
 
 def test_importing_and_help_need_no_paddle(sdbatch, tmp_path):
-    modules = "sdbatch.__main__, sdbatch.runner.prepare, sdbatch.convert.__main__"
+    modules = "sdbatch.__main__, sdbatch.runner.local, sdbatch.convert.__main__"
     script = f"import sys, {modules}; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
     (tmp_path / "paddle.py").write_text("raise SystemExit('paddle was imported')")

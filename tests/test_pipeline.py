@@ -34,10 +34,10 @@ def golden_pictures(model_name, solver) -> np.ndarray:
 
 @pytest.mark.parametrize("solver", ["ddpm", "ddim", "plms"])
 def test_pictures_equal_diffusers_within_one_of_255(pipelines, golden, model_name, solver):
-    requests = requests_of(golden, model_name)
-    pipeline = pipelines(model_name, solver)
-    found = np.concatenate([pipeline.generate(requests[i : i + 8]) for i in (0, 8)])
-    difference = to_bytes(found).astype(int) - golden_pictures(model_name, solver)
+    # One row of the sheet; tests/test_pictures.py has more kinds of pictures.
+    requests = requests_of(golden, model_name)[:4]
+    found = pipelines(model_name, solver).generate(requests)
+    difference = to_bytes(found).astype(int) - golden_pictures(model_name, solver)[:4]
     assert np.abs(difference).max() <= 1
 
 

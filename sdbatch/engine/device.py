@@ -29,12 +29,19 @@ RANDOM = "none"
 class Device:
     """Where and in which format the networks of one worker run: e.g. `gpu:0`, `fp16`.
 
-    `cores` are the CPU cores that the worker keeps to; none given: any.
+    `cores` are the CPU cores that the worker keeps to; none given: any. `sharing` is how many
+    workers share those.
     """
 
     name: str
     precision: str
     cores: tuple[int, ...] = ()
+    sharing: int = 1
+
+    @property
+    def threads(self) -> int:
+        """The worker's share of the cores."""
+        return max(1, len(self.cores or os.sched_getaffinity(0)) // self.sharing)
 
     @property
     def dtype(self) -> str:
@@ -52,7 +59,7 @@ class Device:
         Args:
             inherited: the environment of the parent.
         """
-        changed = {"OMP_NUM_THREADS": str(len(self.cores or os.sched_getaffinity(0)))}
+        changed = {"OMP_NUM_THREADS": str(self.threads)}
         if self.name.startswith("gpu:"):
             index = int(self.name.partition(":")[2])
             shown = list(filter(None, inherited.get("CUDA_VISIBLE_DEVICES", "").split(",")))
@@ -98,7 +105,8 @@ def choose_devices(
             f"workers: {workers}: on GPUs there is one worker for each of devices "
             f"({len(chosen)} here)"
         )
-    return tuple(Device(f"gpu:{n}", "fp16" if precision == "auto" else precision) for n in chosen)
+    precision = "fp16" if precision == "auto" else precision
+    return tuple(Device(f"gpu:{n}", precision, sharing=len(chosen)) for n in chosen)
 
 
 def cpu_devices(workers: int, precision: str) -> tuple[Device, ...]:

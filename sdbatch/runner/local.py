@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sdbatch.dataset.merge import merge
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.engine.device import Device
 from sdbatch.errors import EXIT_DONE, EXIT_SOME_FAILED, Interruption, UserError
-from sdbatch.plan import adopt_run, changed_settings, read_run
+from sdbatch.plan import Plan, adopt_run, changed_settings, read_run
 from sdbatch.runner.batches import Engine
 from sdbatch.runner.deadline import Deadline, parse_stop_at
 from sdbatch.runner.engines import load_engine
@@ -95,8 +96,10 @@ def _make_missing(
         return
     pool = Pool(job, prepared.devices[: len(units)], load)
     try:
-        progress = Progress(job.plan.images, _images_done(job, units))
-        tally = Tally(progress, job.plan.shards - sum(not unit.is_repair for unit in units))
+        missing = [unit for unit in units if not unit.is_repair]
+        estimate = partial(_estimate, job.plan)
+        progress = Progress(job.plan.images, job.plan.images - sum(map(estimate, missing)))
+        tally = Tally(progress, job.plan.shards - len(missing), estimate)
         overseer = Overseer(store, pool, limits, Schedule(units), tally)
         overseer.wait_until_ready()
         _begin(config, prepared, composed, overrides, len(units))
@@ -168,11 +171,10 @@ def _begin(
         log.warning("resume=always: the dataset goes on with other settings: %s", change)
 
 
-def _images_done(job: Job, units: Sequence[Unit]) -> int:
-    """Images in finished shards, for the progress line: an estimate where rows want several."""
-    per_row = job.plan.images / job.plan.rows
-    spans = [job.plan.shard_rows(unit.shard) for unit in units if not unit.is_repair]
-    return job.plan.images - round(sum(stop - start for start, stop in spans) * per_row)
+def _estimate(plan: Plan, unit: Unit) -> int:
+    """Images of a shard, for the progress line: where rows want several, more or less."""
+    start, stop = plan.shard_rows(unit.shard)
+    return round((stop - start) * plan.images / plan.rows)
 
 
 def _finish(job: Job, store: ShardStore) -> Outcome:

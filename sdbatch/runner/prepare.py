@@ -54,6 +54,8 @@ def prepare(config: Config) -> Prepared:
     Raises:
         UserError: the table, the checkpoint, the device or an existing dataset do not fit.
     """
+    if config.metrics and not Path(config.metrics).absolute().parent.is_dir():
+        raise UserError(f"metrics: {config.metrics}: expected a file in a folder that is there")
     table = PromptTable(Path(config.prompts.path), config.prompts.limit)
     check_carried(table.path, table.carried)
     engine = config.engine.name.value

@@ -35,6 +35,7 @@ class Reports:
         self._space_known = not config.check_space
         self._metrics = config.metrics and Path(config.metrics)
         self._written_at = 0.0
+        self._complained = False
 
     def look(self, tally: Tally) -> None:
         """Called often; does something seldom.
@@ -55,7 +56,9 @@ class Reports:
         try:
             write_metrics(self._metrics, self._snapshot(tally))
         except OSError as error:
-            log.warning("metrics: %s: %s", self._metrics, error.strerror)
+            level = logging.DEBUG if self._complained else logging.WARNING
+            log.log(level, "metrics: %s: %s", self._metrics, error.strerror)
+            self._complained = True
 
     def _check_space(self, tally: Tally) -> None:
         self._space_known = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdbatch.runner.messages import Unit
@@ -19,6 +19,7 @@ class Tally:
     Args:
         progress: is told of every image.
         shards_done: before this run.
+        estimate: how many images a unit has, more or less.
 
     Attributes:
         statuses: images by outcome, in units that may still be lost.
@@ -32,8 +33,13 @@ class Tally:
         last_image_at: Unix time.
     """
 
-    def __init__(self, progress: Progress, shards_done: int):
-        self._progress = progress
+    def __init__(
+        self,
+        progress: Progress,
+        shards_done: int,
+        estimate: Callable[[Unit], int] = lambda unit: 0,
+    ):
+        self._progress, self._estimate = progress, estimate
         self._units: dict[str, dict[str, str]] = defaultdict(dict)
         self._counts: dict[str, int] = {}
         self.statuses: Counter[str] = Counter()
@@ -96,6 +102,7 @@ class Tally:
     def elsewhere(self, unit: Unit) -> None:
         """Another runner made the unit."""
         self.shards_done += not unit.is_repair
+        self._advance(unit, self._estimate(unit))
 
     def _advance(self, unit: Unit, images: int) -> None:
         """Images that are repaired have counted already when their shard was made."""

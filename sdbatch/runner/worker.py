@@ -52,6 +52,8 @@ from sdbatch.runner.prepare import Job
 from sdbatch.runner.writing import OpenUnit, Writing
 from sdbatch.stopwatch import Stopwatch
 
+_ENCODERS = 8  # threads at most; together they keep up with any device, and memory stays bounded
+
 
 class WorkerDied(Exception):
     """Every worker that tried to make an image died on it."""
@@ -91,7 +93,7 @@ class Worker:
         self._size = BatchSize(job.batch_size)
         self._proven = False
         self._seconds_per_image = 0.0
-        threads = max(1, len(os.sched_getaffinity(0)))
+        threads = min(_ENCODERS, device.threads)
         self._writing = Writing(job, device, engine, threads, self._written, self._close)
 
     def run(self) -> None:

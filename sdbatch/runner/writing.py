@@ -25,8 +25,8 @@ from sdbatch.runner.messages import Unit
 from sdbatch.runner.prepare import Job
 from sdbatch.stopwatch import Stopwatch
 
-WAITING = 16
-"""Pictures that may wait for an encoder, for each of them."""
+WAITING = 4
+"""Pictures that may wait for an encoder, for each of them; two micro-batches at least."""
 UNCOMMITTED = 2
 """Units that may wait to be committed."""
 
@@ -88,7 +88,7 @@ class Writing:
     ):
         self._job, self._device, self._engine = job, device, engine
         self._written, self._close = written, close
-        self._room = threading.BoundedSemaphore(WAITING * threads)
+        self._room = threading.BoundedSemaphore(max(WAITING * threads, 2 * job.batch_size))
         self._encoders = ThreadPoolExecutor(threads, "encode")
         self._finished: queue.Queue[OpenUnit | None] = queue.Queue(UNCOMMITTED)
         self._committer = threading.Thread(target=self._commit_all, name="commit", daemon=True)

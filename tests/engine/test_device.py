@@ -131,7 +131,8 @@ class TestCores:
 class TestGpus:
     def test_are_all_used_in_half_precision(self, machine):
         machine(gpus=2)
-        assert choose() == choose("gpu") == (Device("gpu:0", "fp16"), Device("gpu:1", "fp16"))
+        two = tuple(Device(f"gpu:{n}", "fp16", sharing=2) for n in (0, 1))
+        assert choose() == choose("gpu") == two
 
     @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
     def test_or_in_the_one_that_is_asked_for(self, machine, precision):
