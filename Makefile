@@ -8,6 +8,9 @@ ACROSS_LINES := tests/models tests/samplers tests/weights tests/convert tests/en
                 tests/noise tests/inputs tests/text tests/test_pictures.py tests/test_guidance.py \
                 tests/test_mixed_tables.py tests/test_convergence.py tests/test_end_to_end.py tests/test_demo_pictures.py
 
+# A process for each core; they take tests from each other at the end.
+SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
+
 .PHONY: help env env-paddle26 demo test test-paddle33 test-paddle26 test-paddle26-full \
         crash-test lint format bench tables locks clean
 
@@ -26,13 +29,13 @@ demo: env ## the main job on the bundled checkpoint and table; prints the datase
 test: lint test-paddle33 test-paddle26 ## lint, all tests on Paddle 3.3, the essential ones on 2.6
 
 test-paddle33: env ## all tests on Paddle 3.3
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 test-paddle26: env-paddle26 ## numbers, pictures and whole commands on Paddle 2.6.2
-	$(VENV26)/bin/python -m pytest $(ACROSS_LINES)
+	$(VENV26)/bin/python -m pytest $(SIDE_BY_SIDE) $(ACROSS_LINES)
 
 test-paddle26-full: env-paddle26 ## all tests on Paddle 2.6.2
-	$(VENV26)/bin/python -m pytest
+	$(VENV26)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 crash-test: env ## kill a job at 200 random moments; the dataset must be that of an undisturbed run
 	SDBATCH_KILLS=200 $(VENV)/bin/python -m pytest -s tests/test_crash.py

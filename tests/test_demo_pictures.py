@@ -10,7 +10,7 @@ from tools.train_demo.colors import seen_colors
 
 @pytest.mark.parametrize(("model", "table"), [("demo", "shapes"), ("demo_zh", "shapes_zh")])
 def test_95_percent_of_64_prompts_have_both_colours_right(sdbatch, tmp_path, model, table):
-    run = sdbatch(f"model={model}", f"prompts={table}", "batch_size=8")
+    run = sdbatch(f"model={model}", f"prompts={table}", "batch_size=8", "output.shard_size=16")
     assert run.returncode == 0, run.stderr
     folder = tmp_path / "outputs" / table
     rows = pq.read_table(folder / "metadata.parquet").to_pylist()
