@@ -158,7 +158,7 @@ def test_importing_and_help_need_no_paddle(sdbatch, tmp_path):
 def test_cfg_job_shows_the_whole_config(sdbatch, tmp_path):
     whole = sdbatch("--cfg", "job", "steps=33")
     assert whole.returncode == 0
-    for line in ("steps: 33", "guidance_scale: 7.5", "  shard_size: 256", "  solver: checkpoint"):
+    for line in ("steps: 33", "guidance_scale: 7.5", "  shard_size: auto", "  solver: checkpoint"):
         assert line in whole.stdout.splitlines()
     assert list(tmp_path.iterdir()) == []
 

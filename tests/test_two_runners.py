@@ -41,6 +41,18 @@ def test_share_its_shards(tmp_path, table, workers):
     assert len(list((data / "logs").iterdir())) == 2
 
 
+def test_agree_on_the_shards_of_the_one_that_was_first(tmp_path, table):
+    data = tmp_path / "data"
+    both = [runs.start(table, data, f"output.shard_size={size}") for size in (7, 11)]
+    for run in both:
+        ended = runs.ended(run)
+        assert (ended.code, ended.stdout) == (EXIT_DONE, f"{data}\n")
+    size = json.loads((data / "run.json").read_text())["shard_size"]
+    assert size in (7, 11)
+    assert len(list((data / "shards").iterdir())) == -(-ROWS // size)
+    assert len(runs.contents(data)) == ROWS
+
+
 def test_with_other_settings_are_not_mixed(tmp_path, table):
     data = tmp_path / "data"
     slow = Faulty({"": Pause(0.02)})

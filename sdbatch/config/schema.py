@@ -170,7 +170,7 @@ class OutputConfig:
 
     format: OutputFormat = OutputFormat.files
     dir: str = MISSING
-    shard_size: int = 256
+    shard_size: Any = "auto"
     image_format: ImageFormatName = ImageFormatName.png
     png_compression: int = 6
     jpeg_quality: int = 95

@@ -24,7 +24,6 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "steps": _at_least(1),
     "images_per_prompt": _at_least(1),
     "prompts.limit": _at_least(1),
-    "output.shard_size": _at_least(1),
     "output.png_compression": (lambda value: 0 <= value <= 9, "0 to 9"),
     "output.jpeg_quality": (lambda value: 1 <= value <= 100, "1 to 100"),
     "seed": (lambda value: 0 <= value <= MAX_SEED, "0 to 2^63-1"),
@@ -66,6 +65,7 @@ def validate(composed: DictConfig) -> Config:
             raise UserError(f"{key}: expected {expected}, found {value}")
     for key in ("batch_size", "workers"):
         _check_count(key, getattr(config, key))
+    _check_count("output.shard_size", config.output.shard_size)
     if not isinstance(config.devices, list):
         _check_count("devices", config.devices, "auto, an integer or a list of integers")
     elif not _are_cards(config.devices):

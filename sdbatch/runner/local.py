@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from importlib import metadata
@@ -50,6 +50,13 @@ class Outcome:
     exit_code: int
 
 
+class _BegunElsewhere(Exception):
+    """Another run began this dataset a moment ago, in shards of another size."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+
 def run(
     config: Config,
     composed: DictConfig,
@@ -75,7 +82,12 @@ def run(
     prepared = prepare(config)
     job = prepared.job
     with _full_disk_told(job.folder):
-        _make_missing(config, prepared, composed, overrides, limits, load)
+        try:
+            _make_missing(config, prepared, composed, overrides, limits, load)
+        except _BegunElsewhere as begun:
+            job = replace(job, plan=begun.plan)
+            again = replace(prepared, job=job)
+            _make_missing(config, again, composed, overrides, limits, load)
         return _finish(job, ShardStore(job.folder))
 
 
@@ -150,10 +162,7 @@ def _begin(
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     plan = adopt_run(job.folder, job.plan, _versions(), created, config.resume.value)
     if plan != job.plan:
-        raise UserError(
-            f"{job.folder}: another run began this dataset a moment ago, with shards of "
-            f"{plan.shard_size} rows; start this run again"
-        )
+        raise _BegunElsewhere(plan)
     store = ShardStore(job.folder)
     store.create()
     store.discard_abandoned()
@@ -165,7 +174,7 @@ def _begin(
     )  # fmt: skip
     for line in job.model.checkpoint.evidence:
         log.info("%s", line)
-    if config.output.shard_size != plan.shard_size:
+    if config.output.shard_size not in ("auto", plan.shard_size):
         log.info("output.shard_size stays %d, as this dataset began", plan.shard_size)
     for change in changed_settings(existing, plan) if existing else ():
         log.warning("resume=always: the dataset goes on with other settings: %s", change)

@@ -74,7 +74,11 @@ def prepare(config: Config) -> Prepared:
     image_format = _image_format(config.output)
     settings = _settings(config, model, devices[0], defaults, summary, image_format)
     folder = Path(config.output.dir)
-    plan = Plan(settings, summary.rows, summary.images, config.output.shard_size)
+    batch_size = devices[0].auto_batch_size if config.batch_size == "auto" else config.batch_size
+    shard_size = config.output.shard_size
+    if shard_size == "auto":
+        shard_size = auto_shard_size(summary.rows, len(devices), batch_size)
+    plan = Plan(settings, summary.rows, summary.images, shard_size)
     job = Job(
         folder=folder,
         table=table,
@@ -85,12 +89,18 @@ def prepare(config: Config) -> Prepared:
         ),
         plan=_continue_existing(folder, plan, config.resume.value),
         schema=_schema(table, model, settings),
-        batch_size=(
-            devices[0].auto_batch_size if config.batch_size == "auto" else config.batch_size
-        ),
+        batch_size=batch_size,
         image_format=image_format,
     )
     return Prepared(job, devices)
+
+
+def auto_shard_size(rows: int, workers: int, batch_size: int) -> int:
+    """Rows of a shard: at most 256, and four shards for each worker where the table is short.
+
+    A shard of less than two micro-batches would cost more to begin than it shares out.
+    """
+    return max(min(256, -(-rows // (4 * workers))), 2 * batch_size)
 
 
 def _choose_devices(config: Config, engine: str, model: Model) -> tuple[Device, ...]:

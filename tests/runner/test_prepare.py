@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sdbatch.dataset.images import ImageFormat
 from sdbatch.errors import UserError
 from sdbatch.inputs import ImageLimits
 from sdbatch.plan import adopt_run
-from sdbatch.runner.prepare import Prepared, prepare
+from sdbatch.runner.prepare import Prepared, auto_shard_size, prepare
 from tests.composing import folder, job  # noqa: F401
 from tests.conftest import ROOT
 
@@ -26,6 +28,23 @@ def prepared(folder, write_table):  # noqa: F811
         return prepare(job(*given))
 
     return call
+
+
+class TestAutomaticShards:
+    @given(st.integers(1, 10**7), st.integers(1, 64), st.integers(1, 128))
+    def test_hold_at_most_256_rows_and_at_least_two_batches(self, rows, workers, batch_size):
+        assert (
+            2 * batch_size <= auto_shard_size(rows, workers, batch_size) <= max(256, 2 * batch_size)
+        )
+
+    def test_of_a_long_table_are_of_256_rows(self):
+        assert auto_shard_size(rows=10**7, workers=8, batch_size=4) == 256
+
+    def test_of_a_short_table_give_every_worker_something_to_do(self):
+        assert auto_shard_size(rows=64, workers=2, batch_size=4) == 8
+
+    def test_of_a_few_rows_are_one(self):
+        assert auto_shard_size(rows=5, workers=64, batch_size=4) >= 5
 
 
 def settings(prepared: Prepared):
