@@ -2,7 +2,8 @@
 
     python benchmarks/workers.py --rows 24 --rounds 3
 
-The demo job with one worker held to one core, and with one worker on each of two cores, in turn.
+The demo job with one worker held to one core, with one worker on each of two cores, and with one
+worker on both, in turn.
 Counted from the first assignment to the last commit, as each run's log tells.
 """
 
@@ -60,14 +61,18 @@ def main() -> None:
     for _ in range(arguments.rounds):
         one = measure(1, arguments.rows // 2, cores[:1])
         two = measure(2, arguments.rows, cores)
-        rounds.append((one, two))
+        wide = measure(1, arguments.rows // 2, cores)
+        rounds.append((one, two, wide))
     print(machine_line())
-    for name, index in (("one worker, one core", 0), ("two workers, two cores", 1)):
+    names = ("one worker, one core", "two workers, two cores", "one worker, two cores")
+    for index, name in enumerate(names):
         rate = statistics.median(turn[index][0] for turn in rounds)
         busy = statistics.median(turn[index][1] for turn in rounds)
         print(f"{name}: {rate:.3f} images/s, devices busy {busy:.2%} of the time")
-    ratio = statistics.median(two[0] / (2 * one[0]) for one, two in rounds)
+    ratio = statistics.median(two[0] / (2 * one[0]) for one, two, _ in rounds)
     print(f"two workers against twice one: {ratio:.3f}")
+    ratio = statistics.median(two[0] / wide[0] for _, two, wide in rounds)
+    print(f"two workers against one with two threads: {ratio:.3f}")
 
 
 if __name__ == "__main__":
