@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.errors import UserError
-from sdbatch.plan import Plan, read_run, recorded_plan
+from sdbatch.plan import Plan
+from sdbatch.run_record import read_run, recorded_plan
 
 
 def open_dataset(folder: Path) -> tuple[ShardStore, Plan]:

@@ -73,6 +73,7 @@ class ShardStore:
         """
         for folder in (self.shards, self.repairs, self.tmp):
             folder.mkdir(exist_ok=True)
+        fsync(self.folder)
 
     def place(self, name: str) -> Path:
         """The folder of a finished shard (00042) or repair (00042.r1)."""

@@ -23,7 +23,8 @@ from sdbatch.dataset.merge import merge
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.engine.device import Device
 from sdbatch.errors import EXIT_DONE, EXIT_SOME_FAILED, Interruption, UserError
-from sdbatch.plan import Plan, adopt_run, changed_settings, read_run
+from sdbatch.plan import Plan
+from sdbatch.run_record import adopt_run, changed_settings, read_run
 from sdbatch.runner.batches import Engine
 from sdbatch.runner.deadline import Deadline, parse_stop_at
 from sdbatch.runner.engines import load_engine

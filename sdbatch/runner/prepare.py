@@ -19,8 +19,9 @@ from sdbatch.engine.device import RANDOM, Device, choose_devices, cpu_devices
 from sdbatch.engine.memory import available_memory, workers_that_fit
 from sdbatch.errors import UserError
 from sdbatch.inputs import ImageLimits
-from sdbatch.plan import Plan, Settings, matching_plan, read_run
+from sdbatch.plan import Plan, Settings
 from sdbatch.prompts import PromptDefaults, PromptTable, TableSummary
+from sdbatch.run_record import matching_plan, read_run
 from sdbatch.runner.model import Model, open_model
 from sdbatch.samplers import UnsupportedSchedule
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from sdbatch.dataset.schema import dataset_schema
 from sdbatch.dataset.shard import ShardStore
-from sdbatch.plan import Plan, adopt_run
+from sdbatch.plan import Plan
+from sdbatch.run_record import adopt_run
 from tests.examples import metadata_row, some_settings
 
 SCHEMA = dataset_schema(pa.schema([("topic", pa.string())]), {"model": "demo"})

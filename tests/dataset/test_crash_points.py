@@ -20,7 +20,8 @@ import pyarrow as pa
 from sdbatch.dataset.merge import merge
 from sdbatch.dataset.schema import dataset_schema
 from sdbatch.dataset.shard import ShardStore
-from sdbatch.plan import Plan, adopt_run
+from sdbatch.plan import Plan
+from sdbatch.run_record import adopt_run
 from tests.examples import metadata_row, some_settings
 
 PLAN = Plan(some_settings(), rows=4, images=4, shard_size=2)

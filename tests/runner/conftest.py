@@ -6,7 +6,7 @@ import pytest
 
 from sdbatch.config.schema import Config, ModelConfig, OutputConfig, PromptsConfig
 from sdbatch.dataset.shard import ShardStore
-from sdbatch.plan import adopt_run
+from sdbatch.run_record import adopt_run
 from sdbatch.runner.prepare import Job, prepare
 from tests.conftest import ASSETS
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sdbatch.dataset.images import ImageFormat
 from sdbatch.errors import UserError
 from sdbatch.inputs import ImageLimits
-from sdbatch.plan import adopt_run
+from sdbatch.run_record import adopt_run
 from sdbatch.runner.prepare import Prepared, auto_shard_size, prepare
 from tests.composing import folder, job  # noqa: F401
 from tests.conftest import ROOT
