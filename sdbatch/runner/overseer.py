@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.errors import Interruption, UserError, one_line
 from sdbatch.runner.deadline import Deadline
+from sdbatch.runner.deaths import Deaths, InHand
 from sdbatch.runner.interrupt import StopRequest
 from sdbatch.runner.logs import ROW_LOG
 from sdbatch.runner.messages import (
@@ -38,22 +39,8 @@ from sdbatch.runner.tally import Tally
 log = logging.getLogger("sdbatch")
 row_log = logging.getLogger(ROW_LOG)
 
-FAILED_STARTS = 3
-"""A device is given up after so many workers in a row died while loading the model."""
-DEATHS_BEFORE_PROOF = 6
-DEATHS_IN_A_ROW = 20
-"""The run is given up after so many deaths with no picture between them: fewer before the first."""
 _LISTEN_S = 0.25
 _KILL_AFTER_S = 60.0  # beyond the time that workers have to stop in
-
-
-@dataclass
-class InHand:
-    """A unit that a worker has, and its images that were begun and are not written."""
-
-    unit: Unit
-    begun: set[str]
-    started: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,10 +77,9 @@ class Overseer:
         self._store, self._pool, self._limits = store, pool, limits
         self._schedule, self._tally = schedule, tally
         self._in_hand: dict[int, dict[str, InHand]] = defaultdict(dict)
-        self._failed_starts: dict[int, int] = defaultdict(int)
         self._stopping_until = math.inf
         self._outcome: Exception | None = None
-        self._deaths = 0  # since the last picture
+        self._deaths = Deaths(pool, schedule, tally)
         limits.stop.at_once = pool.kill
 
     def wait_until_ready(self) -> None:
@@ -170,7 +156,7 @@ class Overseer:
                 log.debug("worker %d: ready on %s after %.1f s", worker.number,
                           worker.device.name, seconds)  # fmt: skip
                 worker.ready = worker.wanting = True
-                self._failed_starts[worker.number] = 0
+                self._deaths.loaded(worker)
                 if self._stopping:
                     worker.end()
             case Wanting():
@@ -181,7 +167,8 @@ class Overseer:
             case Written(unit, image, status, size):
                 units[unit.name].begun.discard(image)
                 self._tally.written(unit, image, status, size)
-                self._deaths = 0 if status == "ok" else self._deaths
+                if status == "ok":
+                    self._deaths.picture_made()
             case Committed(unit, won, record):
                 del units[unit.name]
                 self._tally.committed(unit, record)
@@ -230,50 +217,13 @@ class Overseer:
         if worker.ending or self._stopping:
             for held in units.values():
                 self._tally.lost(held.unit)
-        elif worker.ready:
-            self._died_working(worker, death, list(units.values()))
-        else:
-            self._died_loading(worker, death)
-
-    def _died_working(self, worker: WorkerProcess, death: Died, units: list[InHand]) -> None:
-        self._deaths += 1
-        self._tally.restarts += 1
-        self._blame(units, death.how)
-        if self._deaths < (DEATHS_IN_A_ROW if self._tally.proven else DEATHS_BEFORE_PROOF):
-            self._replace(worker, death)
-        else:
-            text = f"{self._deaths} workers died with no picture between them: {death}"
-            self._abort(UserError(text))
-
-    def _died_loading(self, worker: WorkerProcess, death: Died) -> None:
-        self._failed_starts[worker.number] += 1
-        if self._failed_starts[worker.number] < FAILED_STARTS:
-            self._replace(worker, death)
             return
-        text = (
-            f"{worker.device.name}: {FAILED_STARTS} workers in a row died while loading the model: "
-            f"{death}"
-        )
-        if self._pool.workers:
-            log.error("%s; the other workers go on without it", text)
+        if worker.ready:
+            end = self._deaths.while_working(worker, death, list(units.values()))
         else:
-            self._abort(UserError(text))
-
-    def _replace(self, worker: WorkerProcess, death: Died) -> None:
-        log.warning("worker %d: %s; it is replaced", worker.number, death)
-        self._pool.replace(worker)
-
-    def _blame(self, units: list[InHand], how: str) -> None:
-        """The units of a dead worker go back; if images were in hand, they are the suspects."""
-        suspected = any(held.begun for held in units)
-        for held in reversed(units):
-            self._tally.lost(held.unit)
-            if held.begun or (held.started and not suspected):
-                for image in self._schedule.died(held.unit, held.begun, how):
-                    text = f"shard {held.unit.name}: {image}: given up: two workers died on it"
-                    log.warning("%s: %s", text, how)
-            else:
-                self._schedule.returned(held.unit)
+            end = self._deaths.while_loading(worker, death)
+        if end is not None:
+            self._abort(end)
 
     def _watch(self) -> None:
         now = time.monotonic()
