@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdbatch import config
+from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError, one_line
 from sdbatch.explain import explain
 
@@ -69,8 +69,7 @@ def _run(composed: DictConfig) -> int:
     except OSError as error:
         _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         # With room made, the same command goes on; what is done is untouched.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return EXIT_INTERRUPTED if full else EXIT_USER_ERROR
+        return EXIT_INTERRUPTED if is_full(error) else EXIT_USER_ERROR
 
 
 @contextlib.contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
 
 
@@ -40,9 +40,9 @@ def run(
         code = complain("interrupted", EXIT_INTERRUPTED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         code = complain(
-            f"{where}{error.strerror or error}", EXIT_INTERRUPTED if full else EXIT_USER_ERROR
+            f"{where}{error.strerror or error}",
+            EXIT_INTERRUPTED if is_full(error) else EXIT_USER_ERROR,
         )
     sys.exit(code)
 

@@ -1,7 +1,6 @@
 """Full, read-only and vanishing disks, and files that were damaged. Real file systems."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,29 +16,6 @@ SLOW = Faulty({"": Pause(0.1)})
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> runs.Reference:
     return runs.undisturbed(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """`disk("size=4m")`: a real file system in memory; again, to change its options."""
-    folder = tmp_path / "disk"
-
-    def mount(options: str) -> Path:
-        if folder.exists():
-            options = f"remount,{options}"
-        folder.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            pytest.skip("there is no mount command here")
-        if result.returncode:
-            pytest.skip(f"no tmpfs can be mounted here: {result.stderr.strip()}")
-        return folder
-
-    yield mount
-    if folder.is_mount():
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

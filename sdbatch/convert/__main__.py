@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
 from sdbatch.weights.family import FAMILIES, PREDICTIONS
 from sdbatch.weights.options import SourceOptions
@@ -37,9 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         state = "is whole, but was not verified" if whole else "was not written"
         _fail(f"interrupted: {given.target} {state}", EXIT_INTERRUPTED)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}", EXIT_INTERRUPTED if full else EXIT_USER_ERROR)
+        _fail(
+            f"{where}{error.strerror or error}",
+            EXIT_INTERRUPTED if is_full(error) else EXIT_USER_ERROR,
+        )
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(given.target) + b"\n")
 

@@ -42,14 +42,15 @@ class WorkDone:
     def device_busy(self) -> float | None:
         """The share of its time that the device computed, 0 to 1."""
         computing = sum(self.stages[stage] for stage in _COMPUTING)
-        return round(computing / self.device_seconds, 4) if self.device_seconds > 0 else None
+        return computing / self.device_seconds if self.device_seconds > 0 else None
 
     def record(self) -> dict[str, Any]:
         """The keys of `summary.json`."""
+        busy = self.device_busy
         return {
             "repairs": self.repairs,
             "stages": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
-            "device_busy": self.device_busy,
+            "device_busy": None if busy is None else round(busy, 4),
             "device_seconds": round(self.device_seconds, 3),
             "peak_memory_mb": self.peak_memory_mb,
             "peak_device_memory_mb": self.peak_device_memory_mb,

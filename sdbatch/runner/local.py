@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import platform
@@ -21,6 +20,7 @@ from sdbatch import __version__
 from sdbatch.config import Config
 from sdbatch.dataset.merge import merge
 from sdbatch.dataset.shard import ShardStore
+from sdbatch.disk import is_full
 from sdbatch.engine.device import Device
 from sdbatch.errors import EXIT_DONE, EXIT_SOME_FAILED, Interruption, UserError
 from sdbatch.plan import Plan
@@ -134,7 +134,7 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
         raise Interruption(
             f"{folder}: {os.strerror(error.errno)}; make room and run the same command again"

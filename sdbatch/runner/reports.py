@@ -83,8 +83,8 @@ class Reports:
             shards_done=tally.shards_done,
             workers=len(self._pool.workers),
             worker_restarts=tally.restarts,
-            stage_seconds=tally.stages,
-            device_busy=tally.device_busy,
+            stage_seconds=tally.work.stages,
+            device_busy=tally.work.device_busy,
             last_image_at=tally.last_image_at,
-            peak_memory_bytes=tally.peak_memory_mb * 1_000_000,
+            peak_memory_bytes=(tally.work.peak_memory_mb or 0) * 1_000_000,
         )

@@ -7,10 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sdbatch.dataset.work import WorkDone
 from sdbatch.runner.messages import Unit
 from sdbatch.runner.progress import Progress
-
-BUSY_STAGES = ("text", "denoise", "decode")
 
 
 class Tally:
@@ -26,10 +25,8 @@ class Tally:
         files, bytes: of images written, also of those that were lost again.
         proven: a picture was made.
         restarts: workers that were replaced.
-        stages: seconds by stage, of committed units.
-        seconds: of devices' threads, of committed units.
+        work: what committed units took.
         shards_done: now.
-        peak_memory_mb: of the largest worker.
         last_image_at: Unix time.
     """
 
@@ -43,10 +40,9 @@ class Tally:
         self._units: dict[str, dict[str, str]] = defaultdict(dict)
         self._counts: dict[str, int] = {}
         self.statuses: Counter[str] = Counter()
-        self.files = self.bytes = self.restarts = self.peak_memory_mb = 0
+        self.files = self.bytes = self.restarts = 0
         self.proven = False
-        self.stages: Counter[str] = Counter()
-        self.seconds = 0.0
+        self.work = WorkDone()
         self.shards_done = shards_done
         self.last_image_at: float | None = None
 
@@ -65,11 +61,6 @@ class Tally:
         """Images a second, of this run."""
         return self._progress.rate
 
-    @property
-    def device_busy(self) -> float | None:
-        """Share of the devices' time in which they computed, 0 to 1."""
-        return sum(self.stages[s] for s in BUSY_STAGES) / self.seconds if self.seconds else None
-
     def written(self, unit: Unit, image: str, status: str, size: int) -> None:
         """An image has an outcome."""
         self._units[unit.name][image] = status
@@ -84,9 +75,7 @@ class Tally:
     def committed(self, unit: Unit, record: Mapping[str, Any]) -> None:
         """A unit is on disk."""
         self._counts[unit.name] = len(self._units.pop(unit.name, {}))
-        self.stages.update(record.get("stages", {}))
-        self.seconds += record.get("seconds", 0.0)
-        self.peak_memory_mb = max(self.peak_memory_mb, record.get("peak_memory_mb", 0))
+        self.work.add(record, is_repair=unit.is_repair)
         self.shards_done += not unit.is_repair
 
     def images_of(self, unit: Unit) -> int:

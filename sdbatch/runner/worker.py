@@ -9,7 +9,6 @@ not grow where the disk is slower than the device.
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import os
@@ -28,6 +27,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from sdbatch.dataset.shard import ShardStore
+from sdbatch.disk import is_full
 from sdbatch.engine.device import Device
 from sdbatch.errors import UserError, one_line
 from sdbatch.plan import PlannedImage
@@ -273,7 +273,7 @@ class Worker:
     def _reason(self, error: Exception) -> tuple[str, str]:
         """Kind and text of what kept a unit from the disk."""
         if isinstance(error, OSError):
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 return "full", f"{self._job.folder}: {error.strerror}"
             if not (self._job.folder / "run.json").exists():
                 return "gone", f"{self._job.folder}: the dataset folder or its run.json is gone"

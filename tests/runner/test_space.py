@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,32 +15,9 @@ AMPLE = FreeSpace(10**15, 10**12)
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """`small_disk("size=4m")`: a real file system in memory, with these options."""
-    mounted = []
-
-    def mount(options: str):
-        folder = tmp_path / "disk"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            pytest.skip("there is no mount command here")
-        if result.returncode:
-            pytest.skip(f"no tmpfs can be mounted here: {result.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 class TestFreeSpace:
-    def test_is_what_can_be_written(self, small_disk):
-        folder = small_disk("size=4m,nr_inodes=64")
+    def test_is_what_can_be_written(self, disk):
+        folder = disk("size=4m,nr_inodes=64")
         free = free_space(folder)
         assert free.bytes == 4 * 2**20
         with (folder / "file").open("wb", buffering=0) as file:
@@ -51,8 +27,8 @@ class TestFreeSpace:
         assert caught.value.errno == errno.ENOSPC
         assert free_space(folder).bytes == 0
 
-    def test_and_how_many_files_can_be_made(self, small_disk):
-        folder = small_disk("size=4m,nr_inodes=64")
+    def test_and_how_many_files_can_be_made(self, disk):
+        folder = disk("size=4m,nr_inodes=64")
         free = free_space(folder)
         for i in range(free.inodes):
             (folder / str(i)).touch()
@@ -61,19 +37,17 @@ class TestFreeSpace:
         assert caught.value.errno == errno.ENOSPC
         assert free_space(folder).inodes == 0
 
-    def test_a_file_system_without_limits_does_not_say(self, small_disk):
-        free = free_space(small_disk("size=0,nr_inodes=0"))
+    def test_a_file_system_without_limits_does_not_say(self, disk):
+        free = free_space(disk("size=0,nr_inodes=0"))
         assert free == FreeSpace(None, None)
 
-    def test_of_a_folder_that_is_not_there_yet_is_that_of_its_place(self, small_disk):
-        folder = small_disk("size=4m,nr_inodes=64")
+    def test_of_a_folder_that_is_not_there_yet_is_that_of_its_place(self, disk):
+        folder = disk("size=4m,nr_inodes=64")
         assert free_space(folder / "outputs" / "night") == free_space(folder)
         assert not (folder / "outputs").exists()
 
-    def test_a_relative_folder_begins_in_the_working_folder(
-        self, small_disk, monkeypatch, tmp_path
-    ):
-        small_disk("size=4m,nr_inodes=64")
+    def test_a_relative_folder_begins_in_the_working_folder(self, disk, monkeypatch, tmp_path):
+        disk("size=4m,nr_inodes=64")
         monkeypatch.chdir(tmp_path)
         assert free_space(Path("disk/new")).bytes == 4 * 2**20
 

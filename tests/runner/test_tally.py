@@ -20,7 +20,7 @@ def tally() -> Tally:
 def test_at_first_there_is_what_earlier_runs_made(tally):
     assert (tally.earlier, tally.images_left, tally.shards_done) == (8, 12, 2)
     assert (tally.files, tally.bytes, tally.proven) == (0, 0, False)
-    assert (tally.device_busy, tally.last_image_at) == (None, None)
+    assert (tally.work.device_busy, tally.last_image_at) == (None, None)
 
 
 class TestWritten:
@@ -72,9 +72,9 @@ class TestCommitted:
         stages = {"denoise": 2.0, "text": 1.0, "encode": 50.0}
         tally.committed(OTHER, {"seconds": 10.0, "stages": stages, "peak_memory_mb": 700})
         assert tally.shards_done == 4
-        assert (tally.seconds, tally.peak_memory_mb) == (20.0, 900)
-        assert tally.stages["denoise"] == 8.0
-        assert tally.device_busy == 0.5
+        assert (tally.work.device_seconds, tally.work.peak_memory_mb) == (20.0, 900)
+        assert tally.work.stages["denoise"] == 8.0
+        assert tally.work.device_busy == 0.5
 
     def test_a_repair_is_no_further_shard(self, tally):
         tally.committed(REPAIR, {})
