@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from sdbatch.models.vae import VAE
+from sdbatch.networks import Autoencoder
 from sdbatch.request import ImageInputs, ImageRequest
 from sdbatch.samplers import Draw, Trajectory
 
@@ -37,7 +37,7 @@ class Start:
 
 
 def start(
-    vae: VAE,
+    vae: Autoencoder,
     trajectory: Trajectory,
     requests: Sequence[ImageRequest],
     inputs: Sequence[ImageInputs],
@@ -83,12 +83,12 @@ def start(
     return Start(latents, first_call, between=blend)
 
 
-def encode(vae: VAE, pictures: Tensor, draw: Draw) -> Tensor:
+def encode(vae: Autoencoder, pictures: Tensor, draw: Draw) -> Tensor:
     """A sample of the latents of pictures [B, 3, H, W] in -1..1: float32 [B, C, h, w], scaled.
 
     One picture at a time, so that memory does not grow with the batch.
     """
-    dtype = vae.encoder.conv_in.weight.dtype
+    dtype = vae.dtype
     moments = [vae.encode(one.astype(dtype)) for one in pictures.split(len(pictures))]
     mean, log_variance = (
         paddle.concat(part).astype("float32") for part in zip(*moments, strict=True)

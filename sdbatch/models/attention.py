@@ -1,17 +1,32 @@
-"""Scaled dot-product attention, with the kernel chosen here.
+"""Scaled dot-product attention, by the kernel that was chosen for the device.
 
-Paddle 2.6 picks a flash kernel by head size alone and then fails on cards that lack it, so the
-choice is made here: fused on a GPU of compute capability 8.0 or newer in half precision, plain
-matrix products everywhere else. (The GPU branch is unmeasured: no GPU was at hand.)
+Which kernel that is, `sdbatch.engine.choices` says; here it is only carried out. Paddle's own
+choice is not used: 2.6 goes by head size alone and then fails on cards that lack the kernel.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
+
+from sdbatch.models.kernels import BY_PRODUCTS, AttentionKernels, rows_at_a_time
+
+_kernels: ContextVar[AttentionKernels] = ContextVar("kernels", default=BY_PRODUCTS)
+
+
+@contextlib.contextmanager
+def attention_kernels(kernels: AttentionKernels) -> Iterator[None]:
+    """Within the context, `attend` uses these."""
+    token = _kernels.set(kernels)
+    try:
+        yield
+    finally:
+        _kernels.reset(token)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, upcast: bool = False) -> Tensor:
@@ -26,21 +41,33 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, upcast: bool = False) -> Tensor:
     Returns:
         [batch, queries, heads, head_dim] in the dtype of q.
     """
-    if not upcast and q.dtype != paddle.float32 and _has_flash_attention():
-        return F.scaled_dot_product_attention(q, k, v, training=False)
+    kernels, head_dim = _kernels.get(), q.shape[-1]
+    # Both kernels keep their statistics in float32; only plain products need the upcast.
+    if head_dim <= kernels.flash:
+        return F.flash_attention.flash_attention(q, k, v, training=False)[0]
+    if head_dim <= kernels.memory_efficient:
+        from paddle.incubate.nn.memory_efficient_attention import memory_efficient_attention
+
+        return memory_efficient_attention(q, k, v, training=False)
+    return _products(q, k, v, upcast, kernels.score_bytes)
+
+
+def _products(q: Tensor, k: Tensor, v: Tensor, upcast: bool, score_bytes: int) -> Tensor:
     scale = q.shape[-1] ** -0.5
     q, k, v = (x.transpose([0, 2, 1, 3]) for x in (q, k, v))
     dtype = v.dtype
     if upcast:
         q, k = q.astype("float32"), k.astype("float32")
-    scores = paddle.matmul(q * scale, k, transpose_y=True)
-    weights = F.softmax(scores, axis=-1).astype(dtype)
-    return paddle.matmul(weights, v).transpose([0, 2, 1, 3])
-
-
-@lru_cache(maxsize=1)
-def _has_flash_attention() -> bool:
-    if not paddle.device.get_device().startswith("gpu"):
-        return False
-    major, _ = paddle.device.cuda.get_device_capability()
-    return major >= 8
+    q = q * scale
+    _, heads, queries, _ = q.shape
+    rows = rows_at_a_time(queries, k.shape[2], heads, score_bytes)
+    parts = []
+    for start in range(0, queries, rows):
+        part = q if rows == queries else q[:, :, start : start + rows]
+        scores = F.softmax(paddle.matmul(part, k, transpose_y=True), axis=-1)
+        if upcast:  # Paddle 2.6 would copy even where nothing is cast
+            scores = scores.astype(dtype)
+        parts.append(paddle.matmul(scores, v))
+        del scores  # before the next slice's are made
+    mixed = parts[0] if len(parts) == 1 else paddle.concat(parts, axis=2)
+    return mixed.transpose([0, 2, 1, 3])

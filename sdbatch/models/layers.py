@@ -5,6 +5,7 @@ Feature maps are [batch, channels, height, width], token sequences [batch, token
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
@@ -84,7 +85,7 @@ class Attention(nn.Layer):
     ):
         super().__init__()
         source = context_channels or channels
-        self.heads, self.upcast = heads, upcast
+        self.heads, self.head_dim, self.upcast = heads, channels // heads, upcast
         self.to_q = Linear(channels, channels, bias=bias)
         self.to_k = Linear(source, channels, bias=bias)
         self.to_v = Linear(source, channels, bias=bias)
@@ -93,7 +94,7 @@ class Attention(nn.Layer):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x: [B, N, channels]; context: [B, M, context_channels] -> [B, N, channels]."""
         context = x if context is None else context
-        split = (0, 0, self.heads, -1)  # heads first, then move the head axis forward in attend
+        split = (0, 0, self.heads, self.head_dim)  # attend moves the head axis forward
         q = self.to_q(x).reshape(split)
         k = self.to_k(context).reshape(split)
         v = self.to_v(context).reshape(split)
@@ -130,14 +131,18 @@ class Upsample(nn.Layer):
 
 
 def enlarge(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Nearest-neighbour enlargement, twofold unless `size` (height, width) says otherwise."""
-    batch, channels, height, width = x.shape
-    if size is None or tuple(size) == (2 * height, 2 * width):
-        # Not F.interpolate: Paddle 3.3's oneDNN programs do not implement its nearest mode.
-        x = x.reshape([batch, channels, height, 1, width, 1])
-        x = x.expand([batch, channels, height, 2, width, 2])
-        return x.reshape([batch, channels, 2 * height, 2 * width])
-    return F.interpolate(x, size=list(size), mode="nearest")
+    """Nearest-neighbour enlargement: twofold, or to `size` (height, width), at most one less each.
+
+    Not F.interpolate: Paddle 3.3's oneDNN programs do not implement its nearest mode.
+    """
+    channels, height, width = x.shape[1:]
+    x = x.reshape([0, channels, height, 1, width, 1])
+    x = x.expand([-1, channels, height, 2, width, 2])
+    x = x.reshape([0, channels, 2 * height, 2 * width])
+    # Where the smaller map was rounded up, nearest neighbours are the twofold map, cut off.
+    if size is not None and tuple(size) != (2 * height, 2 * width):
+        x = x[:, :, : size[0], : size[1]]
+    return x
 
 
 def timestep_embedding(
@@ -149,8 +154,10 @@ def timestep_embedding(
     `models/embeddings.py`, `get_timestep_embedding`.
     """
     half = channels // 2
-    exponent = -paddle.log(paddle.to_tensor(10000.0)) * paddle.arange(half, dtype="float32")
-    frequencies = paddle.exp(exponent / (half - freq_shift))
+    # By NumPy, so that every engine has the same: a last bit of a frequency is an angle's fourth
+    # decimal where the timestep, or the guidance times 1000, is large.
+    exponent = -np.log(np.float32(10000)) * np.arange(half, dtype=np.float32)
+    frequencies = paddle.to_tensor(np.exp(exponent / np.float32(half - freq_shift)))
     angles = timesteps.astype("float32")[:, None] * frequencies[None, :]
     sin, cos = paddle.sin(angles), paddle.cos(angles)
     return paddle.concat([cos, sin] if flip_sin_to_cos else [sin, cos], axis=-1)

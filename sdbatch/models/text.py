@@ -6,7 +6,7 @@ encoder a checkpoint has is told by its own `config.json`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,20 @@ from paddlenlp.transformers.model_utils import no_init_weights
 from sdbatch.models.config import UnsupportedConfig, text_architecture
 from sdbatch.text.tokens import Tokenizer
 
+ReadRows = Callable[[Tensor, int, bool], tuple[Tensor, Tensor]]
+"""Rows, `skip` and `normed` to what `TextReading.forward` gives."""
+
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer and the network that reads its ids."""
+    """A tokenizer and the network that reads its ids.
+
+    `read_rows` is the network's `TextReading`, executed in some faster way; None: as it is.
+    """
 
     tokenizer: Tokenizer
     network: nn.Layer
+    read_rows: ReadRows | None = None
 
     @property
     def layers(self) -> int:
@@ -54,20 +61,49 @@ class TextEncoder:
         """
         rows = paddle.to_tensor(np.asarray(ids, np.int64))
         network = self.network
-        if isinstance(network, BertModel):
-            # Taiyi-style checkpoints were trained attending to the padding; left alone, PaddleNLP
-            # would mask it.
-            found = network(rows, attention_mask=paddle.ones_like(rows), **_ALL)
-            return found.hidden_states[-1 - skip], None
-        found = network.text_model(rows, **_ALL)
-        last, states = found.last_hidden_state, found.hidden_states[-1 - skip]
-        if normed:
-            states = network.text_model.ln_final(states) if skip else last
+        read_rows = self.read_rows or _read_as_they_are(network)
+        states, last = read_rows(rows, skip, normed)
         if not isinstance(network, CLIPTextModelWithProjection):
             return states, None
         ends = _ends(np.asarray(ids), network.config.eos_token_id)
         pooled = paddle.stack([row[end] for row, end in zip(last, ends.tolist(), strict=True)])
         return states, paddle.matmul(pooled, network.text_projection)
+
+
+def _read_as_they_are(network: nn.Layer) -> ReadRows:
+    return lambda rows, skip, normed: TextReading(network, skip, normed)(rows)
+
+
+class TextReading(nn.Layer):
+    """A text network, and which of its states are wanted.
+
+    Args:
+        network: of `text_network`.
+        skip, normed: as for `TextEncoder.encode`.
+    """
+
+    def __init__(self, network: nn.Layer, skip: int, normed: bool):
+        super().__init__()
+        self.network, self.skip, self.normed = network, skip, normed
+        self.eval()
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """int64 [n, tokens] -> the wanted states and the normed last one, [n, tokens, width] each.
+
+        Of BERT, the wanted ones twice.
+        """
+        network, skip = self.network, self.skip
+        if isinstance(network, BertModel):
+            # Taiyi-style checkpoints were trained attending to the padding; left alone, PaddleNLP
+            # would mask it.
+            found = network(rows, attention_mask=paddle.ones_like(rows), **_ALL)
+            states = found.hidden_states[-1 - skip]
+            return states, states
+        found = network.text_model(rows, **_ALL)
+        last, states = found.last_hidden_state, found.hidden_states[-1 - skip]
+        if self.normed:
+            states = network.text_model.ln_final(states) if skip else last
+        return states, last
 
 
 _ALL = {"output_hidden_states": True, "return_dict": True}

@@ -11,6 +11,7 @@ from paddle import Tensor, nn
 
 from sdbatch.models.config import UNetConfig
 from sdbatch.models.layers import Attention, Linear
+from sdbatch.models.token_merging import TokenMerging
 
 
 class GEGLU(nn.Layer):
@@ -51,9 +52,10 @@ class TransformerBlock(nn.Layer):
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, merging: TokenMerging | None = None) -> Tensor:
         """x: [B, N, channels]; context: [B, M, context_channels]."""
-        x = x + self.attn1(self.norm1(x))
+        h = self.norm1(x)
+        x = x + (self.attn1(h) if merging is None else merging.around(self.attn1, h, metric=x))
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
@@ -62,13 +64,21 @@ class SpatialTransformer(nn.Layer):
     """Transformer blocks over the cells of a feature map (diffusers `Transformer2DModel`).
 
     The projections are 1x1 convolutions in SD 1.x and linear layers in 2.x and XL; the norm's
-    epsilon is 1e-6, unlike the residual blocks' 1e-5.
+    epsilon is 1e-6, unlike the residual blocks' 1e-5. `token_merging` is the share of cells that
+    are merged before self-attention.
     """
 
     def __init__(
-        self, channels: int, heads: int, depth: int, context_channels: int, config: UNetConfig
+        self,
+        channels: int,
+        heads: int,
+        depth: int,
+        context_channels: int,
+        config: UNetConfig,
+        token_merging: float = 0.0,
     ):
         super().__init__()
+        self.token_merging = token_merging
         self.linear = config.use_linear_projection
         project = Linear if self.linear else _conv1x1
         self.norm = nn.GroupNorm(config.norm_num_groups, channels, epsilon=1e-6)
@@ -81,15 +91,13 @@ class SpatialTransformer(nn.Layer):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x: [B, channels, H, W]; context: [B, M, context_channels] -> [B, channels, H, W]."""
-        height, width = x.shape[2:]
+        shape = [0, *x.shape[1:]]
         h = self.norm(x)
         h = self.proj_in(_to_tokens(h)) if self.linear else _to_tokens(self.proj_in(h))
+        merging = TokenMerging(*x.shape[2:], self.token_merging) if self.token_merging else None
         for block in self.transformer_blocks:
-            h = block(h, context)
-        if self.linear:
-            h = _to_map(self.proj_out(h), height, width)
-        else:
-            h = self.proj_out(_to_map(h, height, width))
+            h = block(h, context, merging)
+        h = _to_map(self.proj_out(h), shape) if self.linear else self.proj_out(_to_map(h, shape))
         return x + h
 
 
@@ -102,6 +110,6 @@ def _to_tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose([0, 2, 1])
 
 
-def _to_map(x: Tensor, height: int, width: int) -> Tensor:
-    """[B, H * W, C] -> [B, C, H, W]."""
-    return x.transpose([0, 2, 1]).reshape([0, -1, height, width])
+def _to_map(x: Tensor, shape: list[int]) -> Tensor:
+    """[B, H * W, C] -> [B, C, H, W], which is `shape`, its batch left out as 0."""
+    return x.transpose([0, 2, 1]).reshape(shape)

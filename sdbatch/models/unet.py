@@ -26,7 +26,7 @@ from sdbatch.models.transformer import SpatialTransformer
 class DownBlock(nn.Layer):
     """Residual blocks, each followed by a transformer where the block has attention."""
 
-    def __init__(self, config: UNetConfig, level: int, in_channels: int):
+    def __init__(self, config: UNetConfig, level: int, in_channels: int, token_merging: float):
         super().__init__()
         channels = config.block_out_channels[level]
         layers = config.layers_per_block[level]
@@ -35,20 +35,25 @@ class DownBlock(nn.Layer):
         )
         self.attentions = None
         if config.down_block_types[level] == "CrossAttnDownBlock2D":
-            self.attentions = _transformers(config, level, layers)
+            self.attentions = _transformers(config, level, layers, token_merging)
         last = level == len(config.block_out_channels) - 1
         self.downsamplers = None if last else nn.LayerList([Downsample(channels, padding=1)])
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Returns the feature map and the skips that the up path takes."""
+        x, skips = self.level(x, time, context)
+        if self.downsamplers is not None:
+            x = self.downsamplers[0](x)
+            skips.append(x)
+        return x, skips
+
+    def level(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As forward, but for the way down to the next level."""
         skips = []
         for i, resnet in enumerate(self.resnets):
             x = resnet(x, time)
             if self.attentions is not None:
                 x = self.attentions[i](x, context)
-            skips.append(x)
-        if self.downsamplers is not None:
-            x = self.downsamplers[0](x)
             skips.append(x)
         return x, skips
 
@@ -76,7 +81,7 @@ class UpBlock(nn.Layer):
     mirrored level of the down path.
     """
 
-    def __init__(self, config: UNetConfig, position: int):
+    def __init__(self, config: UNetConfig, position: int, token_merging: float):
         super().__init__()
         widths = config.block_out_channels
         level = len(widths) - 1 - position
@@ -91,7 +96,7 @@ class UpBlock(nn.Layer):
             self.resnets.append(_resnet(config, source + skip, channels))
         self.attentions = None
         if config.up_block_types[position] == "CrossAttnUpBlock2D":
-            self.attentions = _transformers(config, level, layers)
+            self.attentions = _transformers(config, level, layers, token_merging)
         self.upsamplers = nn.LayerList([Upsample(channels)]) if level > 0 else None
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
@@ -106,9 +111,15 @@ class UpBlock(nn.Layer):
 
 
 class UNet(nn.Layer):
-    """The whole denoising network."""
+    """The whole denoising network.
 
-    def __init__(self, config: UNetConfig):
+    Args:
+        config: of the checkpoint.
+        token_merging: share of cells, 0..0.75, that are merged before self-attention at the highest
+            resolution that has any (`sdbatch.models.token_merging`).
+    """
+
+    def __init__(self, config: UNetConfig, token_merging: float = 0.0):
         super().__init__()
         self.config = config
         widths = config.block_out_channels
@@ -120,15 +131,22 @@ class UNet(nn.Layer):
             self.add_embedding = TimestepEmbedding(
                 config.projection_class_embeddings_input_dim, time_channels
             )
+        levels = range(len(widths))
+        merging = [token_merging if level == _highest(config) else 0.0 for level in levels]
         self.down_blocks = nn.LayerList(
-            DownBlock(config, level, widths[max(level - 1, 0)]) for level in range(len(widths))
+            DownBlock(config, level, widths[max(level - 1, 0)], merging[level]) for level in levels
         )
         self.mid_block = MidBlock(config)
-        self.up_blocks = nn.LayerList(UpBlock(config, i) for i in range(len(widths)))
+        self.up_blocks = nn.LayerList(UpBlock(config, i, merging[-1 - i]) for i in levels)
         self.conv_norm_out = nn.GroupNorm(
             config.norm_num_groups, widths[0], epsilon=config.norm_eps
         )
         self.conv_out = nn.Conv2D(widths[0], config.out_channels, 3, padding=1)
+
+    @property
+    def dtype(self) -> paddle.dtype:
+        """Of the weights."""
+        return self.conv_in.weight.dtype
 
     def forward(
         self,
@@ -152,16 +170,51 @@ class UNet(nn.Layer):
         Returns:
             [B, out_channels, H, W] in the dtype of `latents`.
         """
+        return self.whole(latents, timesteps, context, pooled, time_ids, guidance_scale)[0]
+
+    def whole(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        pooled: Tensor | None = None,
+        time_ids: Tensor | None = None,
+        guidance_scale: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As forward; beside it the deep features [B, C, H, W] that `outermost` takes."""
         time = self._time(timesteps, latents.dtype, pooled, time_ids, guidance_scale)
-        time = F.silu(time)
         x = self.conv_in(latents)
         skips = [x]
         for block in self.down_blocks:
             x, more = block(x, time, context)
             skips.extend(more)
         x = self.mid_block(x, time, context)
-        for block in self.up_blocks:
+        for block in self.up_blocks[:-1]:
             x = block(x, skips, time, context)
+        return self._last(x, skips, time, context), x
+
+    def outermost(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        deep: Tensor,
+        pooled: Tensor | None = None,
+        time_ids: Tensor | None = None,
+        guidance_scale: Tensor | None = None,
+    ) -> Tensor:
+        """As forward, but all below the first level is `deep`, from a call nearby in time.
+
+        Ma et al. 2023 (DeepCache), arXiv 2312.00858.
+        """
+        time = self._time(timesteps, latents.dtype, pooled, time_ids, guidance_scale)
+        x = self.conv_in(latents)
+        _, skips = self.down_blocks[0].level(x, time, context)
+        return self._last(deep, [x, *skips], time, context)
+
+    def _last(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
+        """From what the lower levels gave to the network's output."""
+        x = self.up_blocks[-1](x, skips, time, context)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
     def _time(
@@ -172,7 +225,7 @@ class UNet(nn.Layer):
         time_ids: Tensor | None,
         guidance_scale: Tensor | None,
     ) -> Tensor:
-        """The conditioning vector [B, 4 * width] that every residual block adds."""
+        """What every residual block adds, [B, 4 * width], activated."""
         waves = self._waves(timesteps, self.config.block_out_channels[0]).astype(dtype)
         condition = None
         if self.config.time_cond_proj_dim is not None:
@@ -181,10 +234,10 @@ class UNet(nn.Layer):
         embedding = self.time_embedding(waves, condition)
         if self.add_embedding is not None:
             sizes = self._waves(time_ids.flatten(), self.config.addition_time_embed_dim)
-            sizes = sizes.reshape([pooled.shape[0], -1]).astype(dtype)
+            sizes = sizes.reshape([-1, 6 * self.config.addition_time_embed_dim]).astype(dtype)
             added = paddle.concat([pooled.astype(dtype), sizes], axis=-1)
             embedding = embedding + self.add_embedding(added)
-        return embedding
+        return F.silu(embedding)
 
     def _waves(self, values: Tensor, channels: int) -> Tensor:
         return timestep_embedding(
@@ -205,7 +258,15 @@ def _resnet(config: UNetConfig, in_channels: int, out_channels: int) -> ResnetBl
     )
 
 
-def _transformers(config: UNetConfig, level: int, count: int) -> nn.LayerList:
+def _highest(config: UNetConfig) -> int | None:
+    """The level of the highest resolution that has attention; None if only the middle has."""
+    ways = zip(config.down_block_types, reversed(config.up_block_types), strict=True)
+    return next((i for i, kinds in enumerate(ways) if any("CrossAttn" in k for k in kinds)), None)
+
+
+def _transformers(
+    config: UNetConfig, level: int, count: int, token_merging: float = 0.0
+) -> nn.LayerList:
     return nn.LayerList(
         SpatialTransformer(
             config.block_out_channels[level],
@@ -213,6 +274,7 @@ def _transformers(config: UNetConfig, level: int, count: int) -> nn.LayerList:
             config.transformer_layers[level],
             config.cross_attention_dim[level],
             config,
+            token_merging,
         )
         for _ in range(count)
     )

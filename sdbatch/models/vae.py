@@ -26,7 +26,8 @@ class VAEAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         tokens = self.group_norm(x).flatten(2).transpose([0, 2, 1])
-        return x + super().forward(tokens).transpose([0, 2, 1]).reshape(x.shape)
+        # Not super(), which to_static of Paddle 2.6 cannot read.
+        return x + Attention.forward(self, tokens).transpose([0, 2, 1]).reshape([0, *x.shape[1:]])
 
 
 class MidBlock(nn.Layer):
@@ -142,6 +143,11 @@ class VAE(nn.Layer):
         self.decoder = Decoder(config)
         self.quant_conv = nn.Conv2D(2 * latent, 2 * latent, 1) if config.use_quant_conv else None
         self.post_quant_conv = nn.Conv2D(latent, latent, 1) if config.use_post_quant_conv else None
+
+    @property
+    def dtype(self) -> paddle.dtype:
+        """Of the weights."""
+        return self.decoder.conv_in.weight.dtype
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels [B, 3, H, W] in -1..1 -> mean and log variance, each [B, latent, H / s, W / s]."""
