@@ -25,6 +25,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 prepare_process()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _programs(tmp_path_factory):
+    """One cache of compiled programs for all tests, and none of the user's."""
+    cache = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        cache = cache.parent
+    os.environ["XDG_CACHE_HOME"] = str(cache / "cache")
+
+
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """Relative L2 distance."""
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))

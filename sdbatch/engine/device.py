@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from sdbatch.engine.cards import Hardware
+from sdbatch.engine.compute_choices import GPU_ENVIRONMENT
+from sdbatch.engine.pages import keep_freed_memory
 from sdbatch.errors import UserError
 
 RANDOM = "none"
@@ -45,13 +48,13 @@ class Device:
 
     @property
     def dtype(self) -> str:
-        """Paddle's name of the precision."""
-        return {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}[self.precision]
+        """Paddle's name of the weights' format.
 
-    @property
-    def auto_batch_size(self) -> int:
-        """Images per micro-batch where the config says `auto`."""
-        return 4
+        On a CPU, bfloat16 is what oneDNN computes in; the weights stay as they are in the file.
+        """
+        if self.name == "cpu":
+            return "float32"
+        return {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}[self.precision]
 
     def environment(self, inherited: dict[str, str]) -> dict[str, str]:
         """What a worker's process must find before it imports Paddle.
@@ -65,6 +68,7 @@ class Device:
             shown = list(filter(None, inherited.get("CUDA_VISIBLE_DEVICES", "").split(",")))
             # Paddle sets up every card that it sees: a worker is shown its own alone.
             changed["CUDA_VISIBLE_DEVICES"] = shown[index] if shown else str(index)
+            inherited = GPU_ENVIRONMENT | inherited  # a user's own flags win
         return inherited | changed
 
 
@@ -115,10 +119,10 @@ def cpu_devices(workers: int, precision: str) -> tuple[Device, ...]:
     Raises:
         UserError: a precision that Paddle lacks on a CPU.
     """
-    if precision not in ("auto", "fp32", RANDOM):
+    if precision not in ("auto", "fp32", "bf16", RANDOM):
         raise UserError(
             f"precision={precision}: Paddle has no {precision} convolutions on a CPU; "
-            "choose precision=fp32 (or auto), or run on a GPU"
+            "choose precision=fp32 (or auto) or bf16, or run on a GPU"
         )
     precision = "fp32" if precision == "auto" else precision
     cores = sorted(os.sched_getaffinity(0))
@@ -161,15 +165,33 @@ def gpu_count() -> int:
     version = Path(found.origin).parent / "version" / "__init__.py"
     if re.search(r"^cuda_version\s*=\s*'False'", version.read_text(encoding="utf-8"), re.M):
         return 0
-    script = "import paddle; print(paddle.device.cuda.device_count())"
+    return int(_asked_of_paddle("import paddle; print(paddle.device.cuda.device_count())")[-1])
+
+
+def cards_by_paddle() -> list[Hardware]:
+    """The GPUs as Paddle describes them, where nvidia-smi cannot be asked.
+
+    Raises:
+        UserError: Paddle cannot be imported.
+    """
+    script = (
+        "import paddle; c = paddle.device.cuda\n"
+        "for n in range(c.device_count()):\n"
+        "    p = c.get_device_properties(n); print(p.major, p.minor, p.total_memory, p.name)"
+    )
+    lines = [line.split(maxsplit=3) for line in _asked_of_paddle(script)]
+    return [Hardware(n, (int(a), int(b)), int(memory)) for a, b, memory, n in lines]
+
+
+def _asked_of_paddle(script: str) -> list[str]:
+    """What a process that may import Paddle prints."""
     child = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
-    try:
-        return int(child.stdout.split()[-1])
-    except (IndexError, ValueError):
+    if child.returncode:
         lines = child.stderr.strip().splitlines() or ["no message"]
-        raise UserError(f"Paddle cannot be imported: {lines[-1]}") from None
+        raise UserError(f"Paddle cannot be imported: {lines[-1]}")
+    return child.stdout.splitlines()
 
 
 def prepare_process() -> None:
@@ -180,6 +202,7 @@ def prepare_process() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     # Paddle waits 10 s before it reports that memory is exhausted; waiting never helps us.
     os.environ.setdefault("FLAGS_gpu_allocator_retry_time", "1")
+    keep_freed_memory()
     warnings.filterwarnings("ignore", module=r"paddle|_distutils_hack|paddlenlp|jieba")
     with contextlib.redirect_stderr(io.StringIO()):
         import paddle

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from paddle import nn
+from paddle import Tensor, nn
 from paddlenlp.utils.log import logger
 
 from sdbatch.engine.device import Device
+from sdbatch.engine.execution import Compilable, Dygraph, Execution
 from sdbatch.errors import UserError
 from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig, integer
-from sdbatch.models.text import TextEncoder, encoder_kind, text_network
+from sdbatch.models.text import (
+    ReadRows,
+    TextEncoder,
+    TextReading,
+    encoder_kind,
+    text_network,
+)
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
+from sdbatch.networks import Autoencoder, DenoisingNetwork
 from sdbatch.pipeline import Pipeline
 from sdbatch.samplers import Sampler
+from sdbatch.shortcuts import NO_SHORTCUTS, Shortcuts
 from sdbatch.text import TextOptions, TextOptionsError
 from sdbatch.text.encoder import PromptEncoder
 from sdbatch.weights.additions import NOTHING, Additions
@@ -34,6 +45,7 @@ gc.freeze()
 
 
 PLAIN_TEXT = TextOptions()
+DYGRAPH = Dygraph()
 
 
 def load_pipeline(
@@ -42,8 +54,12 @@ def load_pipeline(
     device: Device,
     additions: Additions = NOTHING,
     *,
+    execution: Execution = DYGRAPH,
+    vae_precision: str | None = None,
     text: TextOptions = PLAIN_TEXT,
     noise: str = "torch_cpu",
+    shortcuts: Shortcuts = NO_SHORTCUTS,
+    vae_tile: int | None = None,
 ) -> Pipeline:
     """Build the networks on the device and fill them, strictly.
 
@@ -52,16 +68,24 @@ def load_pipeline(
         sampler: how latents are sampled.
         device: where, and in which precision.
         additions: LoRAs to be merged, new tokens.
+        execution: how the networks are run.
+        vae_precision: fp16, bf16 or fp32; None: the device's, or fp32 where the checkpoint says
+            that half precision overflows.
         text: how prompts are read.
         noise: where random numbers come from.
+        shortcuts: what is left out of the network's calls.
+        vae_tile: pixels of the largest side that is decoded whole; None: any.
 
     Raises:
         UserError: a config or a weight that does not fit, by file and key.
     """
     _refuse_misfits(checkpoint, text)
-    # Where the checkpoint says that half precision overflows, the autoencoder is in float32.
-    upcast = device.dtype == "float16" and _vae_config(checkpoint.vae).force_upcast
-    encoders = _load_text_encoders(checkpoint, additions, device.dtype)
+    vae_dtype = (
+        device.dtype if vae_precision is None else replace(device, precision=vae_precision).dtype
+    )
+    if vae_precision is None and _vae_config(checkpoint.vae).force_upcast:
+        vae_dtype = "float32"
+    encoders = _load_text_encoders(checkpoint, additions, device.dtype, execution)
     return Pipeline(
         prompts=PromptEncoder(
             encoders,
@@ -69,11 +93,49 @@ def load_pipeline(
             sdxl=checkpoint.family == "sdxl",
             zero_empty_negative=checkpoint.zeros_for_empty,
         ),
-        unet=unet_network(checkpoint.unet, additions).load(device.dtype),
-        vae=vae_network(checkpoint.vae).load("float32" if upcast else device.dtype),
+        unet=_load_unet(
+            checkpoint.unet, additions, device.dtype, execution, shortcuts.token_merging
+        ),
+        vae=_load_vae(checkpoint.vae, vae_dtype, execution),
         sampler=sampler,
         noise=noise,
+        shortcuts=shortcuts,
+        vae_tile=vae_tile,
     )
+
+
+def _load_unet(
+    component: Component,
+    additions: Additions,
+    dtype: str,
+    execution: Execution,
+    token_merging: float,
+) -> DenoisingNetwork:
+    layer = unet_network(component, additions, token_merging).load(dtype)
+    files = [] if additions.loras else mapped_files(component)
+    describes = {**asdict(layer.config), "token_merging": token_merging}
+    # Nothing is made of the ways that are never called.
+    ways = {"unet": layer, "unet.whole": layer.whole, "unet.outermost": layer.outermost}
+    calls = (
+        execution.compile(Compilable(name, layer, call, describes, files, bears_bf16=True))
+        for name, call in ways.items()
+    )
+    return DenoisingNetwork(layer.config, layer.dtype, *calls)
+
+
+def _load_vae(component: Component, dtype: str, execution: Execution) -> Autoencoder:
+    layer = vae_network(component).load(dtype)
+    describes, files = asdict(layer.config), mapped_files(component)
+    encode, decode = (
+        execution.compile(Compilable(f"vae.{call.__name__}", layer, call, describes, files))
+        for call in (layer.encode, layer.decode)
+    )
+    return Autoencoder(layer.config, layer.dtype, encode, decode)
+
+
+def mapped_files(component: Component) -> list[Path]:
+    """The files whose memory maps a layer on the CPU is filled with."""
+    return [path.resolve() for path in component.files]
 
 
 @dataclass(frozen=True)
@@ -103,11 +165,13 @@ class Network:
         return layer
 
 
-def unet_network(component: Component, additions: Additions = NOTHING) -> Network:
+def unet_network(
+    component: Component, additions: Additions = NOTHING, token_merging: float = 0.0
+) -> Network:
     """The denoising network of a checkpoint."""
     config = _unet_config(component)
     patch = additions.patch(component, config.layers_per_block[0])
-    return Network(component, lambda: UNet(config), patch=patch)
+    return Network(component, lambda: UNet(config, token_merging), patch=patch)
 
 
 def vae_network(component: Component) -> Network:
@@ -186,7 +250,7 @@ def _vae_config(component: Component) -> VAEConfig:
 
 
 def _load_text_encoders(
-    checkpoint: Checkpoint, additions: Additions, dtype: str
+    checkpoint: Checkpoint, additions: Additions, dtype: str, execution: Execution
 ) -> list[TextEncoder]:
     encoders = []
     pairs = zip(checkpoint.text_encoders, checkpoint.tokenizers, strict=True)
@@ -196,8 +260,25 @@ def _load_text_encoders(
             positions = integer(component.config, "max_position_embeddings")
             words = integer(component.config, "vocab_size")
         tokenizer = open_tokenizer(files, kind, positions, additions.embeddings, words)
-        encoders.append(TextEncoder(tokenizer, text_network_of(component, additions).load(dtype)))
+        network = text_network_of(component, additions).load(dtype)
+        config = additions.text_config(component.config)
+        read_rows = _compiled_reading(component.name, network, config, execution)
+        encoders.append(TextEncoder(tokenizer, network, read_rows))
     return encoders
+
+
+def _compiled_reading(
+    name: str, network: nn.Layer, config: Mapping[str, Any], execution: Execution
+) -> ReadRows:
+    """`TextReading` of one network, compiled for each way of asking."""
+
+    @cache  # a handful: no more than there are layers, twice
+    def compiled(skip: int, normed: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        layer = TextReading(network, skip, normed)
+        describes = {"config": dict(config), "skip": skip, "normed": normed}
+        return execution.compile(Compilable(name, layer, layer, describes))
+
+    return lambda rows, skip, normed: compiled(skip, normed)(rows)
 
 
 @contextlib.contextmanager

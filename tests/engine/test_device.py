@@ -62,12 +62,15 @@ class TestCpu:
         assert len(choose(cpu_workers=3)) == 3
         assert len(choose(workers=2, cpu_workers=3)) == 2
 
-    @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-    def test_half_precision_is_refused_with_what_to_choose(self, precision):
-        assert refusal("cpu", precision=precision) == (
-            f"precision={precision}: Paddle has no {precision} convolutions on a CPU; "
-            "choose precision=fp32 (or auto), or run on a GPU"
+    def test_float16_is_refused_with_what_to_choose(self):
+        assert refusal("cpu", precision="fp16") == (
+            "precision=fp16: Paddle has no fp16 convolutions on a CPU; "
+            "choose precision=fp32 (or auto) or bf16, or run on a GPU"
         )
+
+    def test_bfloat16_is_what_is_computed_in_and_not_the_weights_format(self):
+        assert choose("cpu", precision="bf16") == (Device("cpu", "bf16"),)
+        assert Device("cpu", "bf16").dtype == "float32"
 
     def test_a_rehearsal_has_no_precision(self):
         assert cpu_devices(1, RANDOM) == (Device("cpu", "none"),)
