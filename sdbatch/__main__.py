@@ -53,6 +53,8 @@ def _run(composed: DictConfig) -> int:
     """One job: validate, run, print the dataset folder; returns the exit code."""
     try:
         job = config.validate(composed)
+        if job.engine.explain:
+            return _explain(job)
         from sdbatch.runner.local import run
 
         with _stdout_to_stderr() as print_result:
@@ -70,6 +72,14 @@ def _run(composed: DictConfig) -> int:
         _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         # With room made, the same command goes on; what is done is untouched.
         return EXIT_INTERRUPTED if is_full(error) else EXIT_USER_ERROR
+
+
+def _explain(job: config.Config) -> int:
+    """Print how the networks would be executed; run nothing."""
+    from sdbatch.runner.engine_options import explain_engine
+
+    print(explain_engine(job), file=sys.stderr)
+    return 0
 
 
 @contextlib.contextmanager

@@ -7,39 +7,43 @@ no operation mixes rows of the batch.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
+from sdbatch.denoising import Denoising, Reading
 from sdbatch.guidance import Guidance
-from sdbatch.models.unet import UNet
-from sdbatch.models.vae import VAE
+from sdbatch.networks import Autoencoder, DenoisingNetwork
 from sdbatch.noise import NOISE_SOURCES
 from sdbatch.request import NO_INPUTS, ImageInputs, ImageRequest
 from sdbatch.samplers import Sampler
+from sdbatch.shortcuts import NO_SHORTCUTS, Shortcuts
 from sdbatch.start import start
 from sdbatch.stopwatch import Stopwatch
 from sdbatch.text import ReadPrompt
 from sdbatch.text.encoder import PromptEncoder
-
-Conditioning = tuple[Tensor, Tensor | None, Tensor | None]
+from sdbatch.tiling import decode_in_tiles
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """The networks of one checkpoint, filled and on their device, and how to sample them.
 
-    `noise` names where random numbers come from, a key of `NOISE_SOURCES`.
+    `noise` names where random numbers come from, a key of `NOISE_SOURCES`. `shortcuts` are what is
+    left out of the network's calls; tokens are merged by the `unet` itself, which was made for it.
+    Pictures with a side of more than `vae_tile` pixels are decoded in tiles of that size.
     """
 
     prompts: PromptEncoder
-    unet: UNet
-    vae: VAE
+    unet: DenoisingNetwork
+    vae: Autoencoder
     sampler: Sampler
     noise: str = "torch_cpu"
+    shortcuts: Shortcuts = NO_SHORTCUTS
+    vae_tile: int | None = None
 
     def read(self, prompt: str) -> ReadPrompt:
         """How long a prompt is for this model's tokenizer, and what of it is cut off."""
@@ -73,10 +77,10 @@ class Pipeline:
             )
         watch = watch or Stopwatch()
         with watch.stage("text"):
-            conditioning = self._conditioning(requests)
+            reading = self._reading(requests)
             self._wait()
         with watch.stage("denoise"):
-            latents = self._sample(requests, inputs, conditioning, watch)
+            latents = self._sample(requests, inputs, reading, watch)
             self._wait()
         with watch.stage("decode"):
             return self._decode(latents)
@@ -94,7 +98,7 @@ class Pipeline:
 
     @property
     def _on_gpu(self) -> bool:
-        return self.unet.conv_in.weight.place.is_gpu_place()
+        return paddle.device.get_device().startswith("gpu")
 
     def _wait(self) -> None:
         """Let a GPU finish, once a stage and never between steps, so that its time is its own."""
@@ -105,7 +109,7 @@ class Pipeline:
         self,
         requests: Sequence[ImageRequest],
         inputs: Sequence[ImageInputs],
-        conditioning: Conditioning,
+        reading: Reading,
         watch: Stopwatch,
     ) -> Tensor:
         """The latents of finished pictures, float32 [batch, channels, height, width]."""
@@ -116,15 +120,22 @@ class Pipeline:
         def draw() -> Tensor:
             return paddle.to_tensor(np.stack([g.randn(shape) for g in generators]))
 
+        trajectory, guided = self.sampler.trajectory(first.steps), self._guided(first)
         begin = start(
             self.vae,
-            self.sampler.trajectory(first.steps),
+            trajectory,
             requests,
             inputs or [NO_INPUTS] * len(requests),
             draw,
             reads_mask=self.unet.config.in_channels != self.unet.config.out_channels,
         )
-        denoise = self._denoiser(requests, conditioning, begin.channels)
+        denoise = Denoising(
+            self.unet,
+            self.shortcuts.calls(len(trajectory.timesteps), begin.first_call, guided=guided),
+            reading,
+            Guidance.of(requests) if guided else None,
+            begin.channels,
+        )
 
         def step(latents: Tensor, timestep: float) -> Tensor:
             watch.tick()
@@ -160,56 +171,33 @@ class Pipeline:
             texts.append(request.negative_prompt)
         return max(self.prompts.read(text).chunks for text in texts)
 
-    def _denoiser(
-        self,
-        requests: Sequence[ImageRequest],
-        conditioning: Conditioning,
-        channels: Tensor | None,
-    ) -> Callable[[Tensor, float], Tensor]:
-        """`denoise(latents, timestep)`, guided; `channels` are read beside the latents.
-
-        Latents stay float32 between steps, whatever the network's precision.
-        """
-        dtype = self.unet.conv_in.weight.dtype
-        guidance = Guidance.of(requests) if self._guided(requests[0]) else None
-        inside = None
-        if self._guidance_inside:
-            inside = paddle.to_tensor([r.guidance_scale for r in requests], dtype="float32")
-        context, pooled, time_ids = conditioning
-
-        def denoise(latents: Tensor, timestep: float) -> Tensor:
-            x = latents if channels is None else paddle.concat([latents, channels], axis=1)
-            x = x if guidance is None else paddle.concat([x, x])
-            timesteps = paddle.full([x.shape[0]], timestep, dtype="float32")
-            output = self.unet(x.astype(dtype), timesteps, context, pooled, time_ids, inside)
-            output = output.astype("float32")
-            return output if guidance is None else guidance.combine(*output.chunk(2))
-
-        return denoise
-
-    def _conditioning(self, requests: Sequence[ImageRequest]) -> Conditioning:
-        """Text states, pooled text and size numbers, negative halves first where guided.
-
-        Returns:
-            [n, tokens, width]; for SDXL [n, pooled_dim] and [n, 6], else None.
-        """
-        dtype, chunks = self.unet.conv_in.weight.dtype, self._chunks(requests[0])
+    def _reading(self, requests: Sequence[ImageRequest]) -> Reading:
+        """What the network reads beside latents, negative halves first where guided."""
+        dtype, chunks = self.unet.dtype, self._chunks(requests[0])
         halves = [self.prompts.encode([r.prompt for r in requests], chunks)]
         if self._guided(requests[0]):
             negative = [r.negative_prompt for r in requests]
             halves.insert(0, self.prompts.encode(negative, chunks, negative=True))
+        pooled = time_ids = scale = None
+        if self.unet.config.addition_time_embed_dim is not None:
+            pooled = paddle.concat([half.pooled for half in halves]).astype(dtype)
+            sizes = [request.size_hints.time_ids for request in requests] * len(halves)
+            time_ids = paddle.to_tensor(sizes, dtype="float32")
+        if self._guidance_inside:
+            scale = paddle.to_tensor([r.guidance_scale for r in requests], dtype="float32")
         context = paddle.concat([half.states for half in halves]).astype(dtype)
-        if self.unet.add_embedding is None:
-            return context, None, None
-        pooled = paddle.concat([half.pooled for half in halves]).astype(dtype)
-        sizes = [request.size_hints.time_ids for request in requests] * len(halves)
-        return context, pooled, paddle.to_tensor(sizes, dtype="float32")
+        return Reading(context, pooled, time_ids, scale)
 
     def _decode(self, latents: Tensor) -> np.ndarray:
         """One picture at a time, so that memory does not grow with the batch."""
-        latents = (latents / self.vae.config.scaling_factor).astype(
-            self.vae.decoder.conv_in.weight.dtype
-        )
-        pictures = [self.vae.decode(one).astype("float32") for one in latents.split(len(latents))]
+        latents = (latents / self.vae.config.scaling_factor).astype(self.vae.dtype)
+        pictures = [self._picture(one) for one in latents.split(len(latents))]
         pixels = paddle.concat(pictures).transpose([0, 2, 3, 1]).numpy()
         return np.clip(pixels / 2 + 0.5, 0, 1)
+
+    def _picture(self, latents: Tensor) -> Tensor:
+        """Latents [1, C, h, w] -> float32 pixels [1, 3, H, W]."""
+        scale = self.vae.config.downscale
+        if self.vae_tile is None or scale * max(latents.shape[2:]) <= self.vae_tile:
+            return self.vae.decode(latents).astype("float32")
+        return decode_in_tiles(self.vae.decode, latents, self.vae_tile // scale, scale)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,11 @@ NUMERICS_VERSION = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the pixels of a whole dataset. Rows may override some of it."""
+    """Everything that decides the pixels of a whole dataset. Rows may override some of it.
+
+    `shortcuts` holds those that are on, so that without any a dataset is what it was before there
+    were shortcuts.
+    """
 
     family: str
     weights_sha256: str
@@ -48,11 +52,15 @@ class Settings:
     image_format: str
     table_sha256: str
     numerics_version: int = NUMERICS_VERSION
+    shortcuts: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of all fields."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        """Hex SHA-256 of all fields; of `shortcuts` where there are any."""
+        values = asdict(self)
+        if not self.shortcuts:
+            del values["shortcuts"]
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +140,11 @@ def recorded_plan(record: Mapping[str, Any], path: Path) -> Plan:
     Raises:
         UserError: its settings are not those of this version.
     """
+    given = record["settings"].keys()
     known = {field.name for field in fields(Settings)}
-    if difference := sorted(known ^ record["settings"].keys()):
+    # A folder from before there were shortcuts was made without any.
+    optional = {field.name for field in fields(Settings) if field.default_factory is not MISSING}
+    if difference := sorted((known ^ given) - (optional - given)):
         raise UserError(
             f"{path}: made by another version of sdbatch: only one of them has the settings "
             f"{', '.join(difference)}"

@@ -59,6 +59,7 @@ class TestOurConfigs:
         for item in fields(Config):
             if item.name not in groups():
                 assert getattr(found, item.name) == getattr(schema, item.name), item.name
+        assert found.shortcuts == schema.shortcuts
         for item in fields(OutputConfig):
             if item.name != "dir":
                 assert getattr(found.output, item.name) == getattr(schema.output, item.name)
@@ -224,6 +225,33 @@ class TestRefuses:
             ("watchdog_s=nan", "watchdog_s: expected 1 or more, found nan"),
             ("output.jpeg_quality=0", "output.jpeg_quality: expected 1 to 100, found 0"),
             ("output.jpeg_quality=101", "output.jpeg_quality: expected 1 to 100, found 101"),
+            (
+                "shortcuts.guidance_interval=[0.8,0.2]",
+                "shortcuts.guidance_interval: expected [START, END] with 0 <= START < END <= 1, "
+                "found [0.8, 0.2]",
+            ),
+            (
+                "shortcuts.guidance_interval=[0.5]",
+                "shortcuts.guidance_interval: expected [START, END] with 0 <= START < END <= 1, "
+                "found [0.5]",
+            ),
+            (
+                "shortcuts.guidance_interval=[0,nan]",
+                "shortcuts.guidance_interval: expected [START, END] with 0 <= START < END <= 1, "
+                "found [0.0, nan]",
+            ),
+            (
+                "shortcuts.token_merging=0.8",
+                "shortcuts.token_merging: expected 0 to 0.75, found 0.8",
+            ),
+            (
+                "shortcuts.token_merging=nan",
+                "shortcuts.token_merging: expected 0 to 0.75, found nan",
+            ),
+            (
+                "shortcuts.feature_reuse=0",
+                "shortcuts.feature_reuse: expected 1 or more, found 0",
+            ),
             ("steps=???", "steps: required, but not given; add steps=..."),
         ],
     )
@@ -252,6 +280,10 @@ class TestRefuses:
             "output.jpeg_quality=100",
             "output.png_compression=0",
             "prompts.limit=null",
+            "shortcuts.guidance_interval=[0,1]",
+            "shortcuts.guidance_interval=null",
+            "shortcuts.token_merging=0.75",
+            "shortcuts.feature_reuse=1",
         ],
     )
     def test_but_not_one_at_the_edge(self, override):

@@ -6,10 +6,11 @@ from sdbatch.config import conf_dir
 from tests.composing import folder, refusal
 
 KEYS = (
-    "expected one of prompts, model, scheduler, text, precision, engine, output, launcher, steps, "
-    "guidance_scale, guidance_rescale, strength, negative_prompt, images_per_prompt, width, "
-    "height, seed, noise, max_input_mb, max_input_megapixels, batch_size, device, devices, "
-    "workers, resume, retry_failed, grace_s, stop_at, max_hours, watchdog_s, check_space, metrics"
+    "expected one of prompts, model, scheduler, text, shortcuts, precision, engine, output, "
+    "launcher, steps, guidance_scale, guidance_rescale, strength, negative_prompt, "
+    "images_per_prompt, width, height, seed, noise, max_input_mb, max_input_megapixels, "
+    "batch_size, device, devices, workers, resume, retry_failed, grace_s, stop_at, max_hours, "
+    "watchdog_s, check_space, metrics"
 )
 TABLES = "file, news_2026, shapes, shapes_zh"
 
@@ -59,7 +60,7 @@ def test_a_key_that_is_not_there(override, line):
         (
             "engine=rnd",
             "engine=rnd: no such choice; did you mean random? "
-            "expected one of auto, dygraph, random",
+            "expected one of auto, dygraph, inference, random, static",
         ),
         ("model=sd15", "model=sd15: no such choice; expected one of demo, demo_zh, file"),
         ("model=", "model=: no such choice; expected one of demo, demo_zh, file"),
@@ -123,6 +124,16 @@ def test_a_choice_that_is_not_there(override, line):
         (
             "resume=maybe",
             "resume: Invalid value 'maybe', expected one of [if_compatible, never, always]",
+        ),
+        (
+            "shortcuts.feature_reuse=2.5",
+            "shortcuts.feature_reuse: Value '2.5' of type 'float' could not be converted to "
+            "Integer",
+        ),
+        (
+            "shortcuts.guidance_interval=[0,end]",
+            "shortcuts.guidance_interval[1]: Value 'end' of type 'str' could not be converted to "
+            "Float",
         ),
         ("retry_failed=twice", "retry_failed: Value 'twice' is not a valid bool (type str)"),
         ("model.family=sd3", "model.family: Invalid value 'sd3', expected one of [sd1, sd2, sdxl]"),
@@ -199,8 +210,8 @@ class TestTheCommand:
     @pytest.mark.parametrize("override", ["model=null", "experiment=null", "=3"])
     def test_null_where_a_choice_is_expected(self, sdbatch, override):
         assert self.line(sdbatch(override)) == (
-            "a group (prompts, model, scheduler, text, precision, engine, output, launcher, "
-            "experiment) takes the name of a choice, found null or a number"
+            "a group (prompts, model, scheduler, text, shortcuts, precision, engine, output, "
+            "launcher, experiment) takes the name of a choice, found null or a number"
         )
 
     def test_a_yaml_that_is_not_yaml(self, sdbatch, folder):

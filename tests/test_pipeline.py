@@ -1,12 +1,20 @@
 """From text to pixels: the pictures that PyTorch diffusers makes, whatever the batch."""
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from sdbatch.dataset.images import to_bytes
+from sdbatch.engine.device import Device
+from sdbatch.engine.load import load_pipeline
 from sdbatch.request import ImageRequest
-from tests.conftest import GOLDEN
+from sdbatch.samplers import Sampler, SamplerOptions
+from sdbatch.shortcuts import NO_SHORTCUTS, Shortcuts
+from sdbatch.weights.source import open_checkpoint
+from tests.conftest import ASSETS, GOLDEN
 
 
 def requests_of(golden, model_name) -> list[ImageRequest]:
@@ -74,3 +82,68 @@ def test_requests_that_cannot_share_a_batch_are_refused(pipelines):
     two = ImageRequest("a", "", 1, 64, 72, 2, 5.0)
     with pytest.raises(ValueError, match="one size"):
         pipelines("demo").generate([one, two])
+
+
+@pytest.fixture(scope="module")
+def made():
+    """`made(shortcuts, requests, solver)`: pictures of the demo checkpoint, each made once."""
+    checkpoint = open_checkpoint(ASSETS / "demo")
+    ddim = Sampler.from_config(checkpoint.scheduler, SamplerOptions("ddim"))
+
+    @cache
+    def merging(ratio):
+        shortcuts = Shortcuts(token_merging=ratio)
+        return load_pipeline(checkpoint, ddim, Device("cpu", "fp32"), shortcuts=shortcuts)
+
+    @cache
+    def make(shortcuts, requests=TestShortcuts.REQUESTS, solver="ddim"):
+        sampler = Sampler.from_config(checkpoint.scheduler, SamplerOptions(solver))
+        pipeline = merging(shortcuts.token_merging)
+        return replace(pipeline, sampler=sampler, shortcuts=shortcuts).generate(requests)
+
+    return make
+
+
+class TestShortcuts:
+    """Off, they change no bit; on, a picture, and that one alike in any batch."""
+
+    REQUESTS = tuple(
+        ImageRequest("a large red star on a white background", "blue", seed, 64, 96, 5, 5.0)
+        for seed in range(2)
+    )
+    EACH = (
+        Shortcuts(guidance_interval=(0.2, 0.8)),
+        Shortcuts(token_merging=0.5),
+        Shortcuts(feature_reuse=2),
+        Shortcuts((0.0, 0.5), token_merging=0.25, feature_reuse=3),
+    )
+
+    @pytest.mark.parametrize("solver", ["ddim", "heun"])
+    def test_that_leave_nothing_out_change_no_bit(self, made, pipelines, solver):
+        full = pipelines("demo", solver).generate(self.REQUESTS)
+        nothing = Shortcuts(guidance_interval=(0.0, 1.0), token_merging=0.0, feature_reuse=1)
+        assert np.array_equal(made(NO_SHORTCUTS, solver=solver), full)
+        assert np.array_equal(made(nothing, solver=solver), full)
+
+    @pytest.mark.parametrize("shortcuts", EACH, ids=str)
+    def test_change_a_picture_but_not_beyond_recognition(self, made, shortcuts):
+        difference = np.abs(made(shortcuts) - made(NO_SHORTCUTS)).mean(axis=(1, 2, 3))
+        assert (difference > 1e-4).all()
+        assert (difference < 0.15).all()
+
+    @pytest.mark.parametrize("shortcuts", EACH, ids=str)
+    def test_make_the_same_picture_in_any_batch(self, made, shortcuts):
+        together = made(shortcuts)
+        alone = np.concatenate([made(shortcuts, (request,)) for request in self.REQUESTS])
+        assert np.abs(to_bytes(alone).astype(int) - to_bytes(together)).max() <= 1
+
+    def test_count_the_calls_of_the_network_where_a_step_takes_two(self, made):
+        """Five steps of Heun are nine calls: one whole call of nine or more is the first alone."""
+        nine, more = (made(Shortcuts(feature_reuse=n), solver="heun") for n in (9, 99))
+        assert np.array_equal(nine, more)
+        assert not np.allclose(made(Shortcuts(feature_reuse=8), solver="heun"), more)
+
+    def test_of_guidance_mean_nothing_to_pictures_without(self, made):
+        requests = tuple(replace(request, guidance_scale=1.0) for request in self.REQUESTS)
+        interval = Shortcuts(guidance_interval=(0.2, 0.8))
+        assert np.array_equal(made(interval, requests), made(NO_SHORTCUTS, requests))

@@ -1,6 +1,8 @@
 """The plan: seeds, names and shards that never change."""
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,12 @@ class TestFingerprint:
         assert some_settings().fingerprint == (
             "bc915071219f13f8ee2e4e97e3655d75b9d096b153b991c7a950d977bdafbab9"
         )
+
+    def test_is_that_of_a_dataset_from_before_there_were_shortcuts_where_there_are_none(self):
+        values = dataclasses.asdict(some_settings())
+        assert values.pop("shortcuts") == {}
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+        assert some_settings().fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
     @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
     def test_changes_with_every_field(self, field):

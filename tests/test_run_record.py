@@ -21,6 +21,7 @@ from sdbatch.run_record import (
     read_run,
     recorded_plan,
 )
+from sdbatch.shortcuts import Shortcuts
 from tests.examples import some_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +102,26 @@ class TestResume:
     def test_makes_no_difference_to_a_new_folder(self, tmp_path, resume):
         assert adopt(tmp_path, a_plan(), resume) == a_plan()
         assert read_run(tmp_path)["fingerprint"] == a_plan().settings.fingerprint
+
+    def test_goes_on_with_a_dataset_from_before_there_were_shortcuts_if_there_are_none(
+        self, tmp_path
+    ):
+        adopt(tmp_path, a_plan())
+        record = read_run(tmp_path)
+        del record["settings"]["shortcuts"]
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        assert adopt(tmp_path, a_plan()) == a_plan()
+        with pytest.raises(UserError, match=r"token_merging was null, now 0\.5; give"):
+            adopt(tmp_path, a_plan(shortcuts={"token_merging": 0.5}))
+
+    def test_a_dataset_with_shortcuts_is_gone_on_with_by_the_same_ones_alone(self, tmp_path):
+        plan = a_plan(shortcuts=Shortcuts((0.0, 0.8), 0.5, 3).settings)
+        adopt(tmp_path, plan)
+        assert adopt(tmp_path, plan) == plan
+        with pytest.raises(UserError) as error:
+            adopt(tmp_path, a_plan())
+        assert "shortcuts.feature_reuse was 3, now null; shortcuts.guid" in str(error.value)
+        assert "shortcuts.guidance_interval was [0.0, 0.8], now null" in str(error.value)
 
     def test_never_refuses_even_the_same_settings(self, tmp_path):
         adopt(tmp_path, a_plan())
@@ -184,6 +205,13 @@ class TestRecordedPlan:
         }
         read = json.loads(json.dumps(record))
         assert recorded_plan(read, Path("run.json")) == plan
+
+    def test_from_before_there_were_shortcuts_has_none(self):
+        plan = a_plan()
+        settings = dataclasses.asdict(plan.settings)
+        del settings["shortcuts"]
+        record = {"settings": settings, "rows": 10, "images": 10, "shard_size": 4}
+        assert recorded_plan(record, Path("run.json")) == plan
 
     def test_of_another_version_is_refused_with_the_settings_that_only_one_has(self):
         record = {"settings": dataclasses.asdict(some_settings())}

@@ -39,6 +39,8 @@ class EngineName(Enum):
 
     auto = "auto"
     dygraph = "dygraph"
+    static = "static"
+    inference = "inference"
     random = "random"
 
 
@@ -151,6 +153,15 @@ class TextConfig:
 
 
 @dataclass
+class ShortcutsConfig:
+    """What is left out of the network's calls."""
+
+    guidance_interval: list[float] | None = None
+    token_merging: float = 0.0
+    feature_reuse: int = 1
+
+
+@dataclass
 class PrecisionConfig:
     """The number format."""
 
@@ -159,9 +170,15 @@ class PrecisionConfig:
 
 @dataclass
 class EngineConfig:
-    """The execution engine."""
+    """The execution engine; where compiled programs are kept (null: the user's cache folder)."""
 
     name: EngineName = EngineName.auto
+    cache: str | None = None
+    cache_mb: int = 512
+    cinn: bool = False
+    tensorrt: bool = False
+    explain: bool = False
+    card: str | None = None
 
 
 @dataclass
@@ -191,6 +208,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    shortcuts: ShortcutsConfig = field(default_factory=ShortcutsConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     output: OutputConfig = field(default_factory=OutputConfig)

@@ -20,7 +20,7 @@ def _at_least(least: int) -> tuple[Callable[[float], bool], str]:
 
 _NOT_NEGATIVE = (lambda value: 0 <= value < float("inf"), "a number from 0 up")
 _SIDE = (lambda value: value >= 8 and value % 8 == 0, "a multiple of 8")
-_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "steps": _at_least(1),
     "images_per_prompt": _at_least(1),
     "prompts.limit": _at_least(1),
@@ -36,13 +36,20 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "text.comma_backtrack": _at_least(0),
     "text.clip_skip": _at_least(0),
     "text.cache_mb": _at_least(0),
+    "shortcuts.guidance_interval": (
+        lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 1,
+        "[START, END] with 0 <= START < END <= 1",
+    ),
+    "shortcuts.token_merging": (lambda value: 0 <= value <= 0.75, "0 to 0.75"),
+    "shortcuts.feature_reuse": _at_least(1),
+    "engine.cache_mb": _at_least(1),
     "max_input_mb": _at_least(1),
     "max_input_megapixels": _at_least(1),
     "grace_s": _NOT_NEGATIVE,
     "max_hours": (lambda value: 0 < value < float("inf"), "a number above 0"),
     "watchdog_s": (lambda value: value >= 1, "1 or more"),
 }
-"""What each number must be; null is none."""
+"""What each value must be; null is none."""
 
 
 def validate(composed: DictConfig) -> Config:

@@ -10,10 +10,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig
+from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig, ShortcutsConfig
 from sdbatch.errors import UserError
 from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
 from sdbatch.samplers import Sampler, SamplerOptions, UnsupportedSchedule
+from sdbatch.shortcuts import Shortcuts
 from sdbatch.text import TextOptions
 from sdbatch.weights.additions import Additions
 from sdbatch.weights.checkpoint import Checkpoint
@@ -34,6 +35,7 @@ class Model:
     noise: str
     unet: UNetConfig
     vae: VAEConfig
+    shortcuts: Shortcuts
 
     def settings(self, precision: str) -> dict[str, Any]:
         """The part of a dataset's `Settings` that the model decides, run in this precision."""
@@ -51,6 +53,7 @@ class Model:
             "text": text,
             "precision": precision,
             "noise": self.noise,
+            "shortcuts": self.shortcuts.settings,
         }
 
     @property
@@ -65,7 +68,7 @@ class Model:
 
 
 def open_model(config: Config) -> Model:
-    """Open everything that `model`, `scheduler`, `text` and `noise` name.
+    """Open everything that `model`, `scheduler`, `text`, `shortcuts` and `noise` name.
 
     Args:
         config: the job's.
@@ -79,7 +82,8 @@ def open_model(config: Config) -> Model:
     unet, vae = _network_configs(checkpoint)
     text = TextOptions(**asdict(config.text))
     noise = config.noise.value
-    return Model(checkpoint, additions, sampler, text, noise, unet, vae)
+    shortcuts = _shortcuts(config.shortcuts)
+    return Model(checkpoint, additions, sampler, text, noise, unet, vae, shortcuts)
 
 
 def _source_options(model: ModelConfig) -> SourceOptions:
@@ -115,6 +119,15 @@ def _choose_sampler(scheduler: SchedulerConfig, checkpoint: Checkpoint) -> Sampl
         asked_for = options.get(key) is not None
         where = "scheduler." if asked_for else f"{checkpoint.scheduler_path}: "
         raise UserError(f"{where}{error}") from error
+
+
+def _shortcuts(options: ShortcutsConfig) -> Shortcuts:
+    interval = options.guidance_interval
+    return Shortcuts(
+        guidance_interval=None if interval is None else (interval[0], interval[1]),
+        token_merging=options.token_merging,
+        feature_reuse=options.feature_reuse,
+    )
 
 
 def _network_configs(checkpoint: Checkpoint) -> tuple[UNetConfig, VAEConfig]:

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sdbatch.config.schema import Config, OutputConfig
+from sdbatch.config.schema import Config, EngineName, OutputConfig
 from sdbatch.dataset.images import ImageFormat
 from sdbatch.dataset.schema import check_carried, dataset_schema
 from sdbatch.engine.device import RANDOM, Device, choose_devices, cpu_devices
 from sdbatch.engine.memory import available_memory, workers_that_fit
+from sdbatch.engine.options import EngineOptions
 from sdbatch.errors import UserError
 from sdbatch.inputs import ImageLimits
 from sdbatch.plan import Plan, Settings
 from sdbatch.prompts import PromptDefaults, PromptTable, TableSummary
 from sdbatch.run_record import matching_plan, read_run
+from sdbatch.runner.engine_options import settle_engine
 from sdbatch.runner.model import Model, open_model
 from sdbatch.samplers import UnsupportedSchedule
 
@@ -33,7 +35,7 @@ class Job:
     folder: Path
     table: PromptTable
     model: Model
-    engine: str
+    engine: EngineOptions
     input_limits: ImageLimits
     plan: Plan
     schema: pa.Schema
@@ -59,10 +61,8 @@ def prepare(config: Config) -> Prepared:
         raise UserError(f"metrics: {config.metrics}: expected a file in a folder that is there")
     table = PromptTable(Path(config.prompts.path), config.prompts.limit)
     check_carried(table.path, table.carried)
-    engine = config.engine.name.value
-    engine = "dygraph" if engine == "auto" else engine
     model = open_model(config)
-    devices = _choose_devices(config, engine, model)
+    devices = _choose_devices(config, model)
     defaults = PromptDefaults(
         images_per_prompt=config.images_per_prompt,
         steps=config.steps,
@@ -70,27 +70,27 @@ def prepare(config: Config) -> Prepared:
         height=config.height or model.side,
         strength=config.strength,
     )
+    engine = settle_engine(config, model, devices, (defaults.width, defaults.height))
     summary = table.check(defaults, max(8, model.vae.downscale), all_masked=model.inpaints)
     _check_steps(model, summary.steps)
     image_format = _image_format(config.output)
     settings = _settings(config, model, devices[0], defaults, summary, image_format)
     folder = Path(config.output.dir)
-    batch_size = devices[0].auto_batch_size if config.batch_size == "auto" else config.batch_size
     shard_size = config.output.shard_size
     if shard_size == "auto":
-        shard_size = auto_shard_size(summary.rows, len(devices), batch_size)
+        shard_size = auto_shard_size(summary.rows, len(devices), engine.batch_size)
     plan = Plan(settings, summary.rows, summary.images, shard_size)
     job = Job(
         folder=folder,
         table=table,
         model=model,
-        engine=engine,
+        engine=engine.options,
         input_limits=ImageLimits(
             max_bytes=config.max_input_mb * 10**6, max_pixels=config.max_input_megapixels * 10**6
         ),
         plan=_continue_existing(folder, plan, config.resume.value),
         schema=_schema(table, model, settings),
-        batch_size=batch_size,
+        batch_size=engine.batch_size,
         image_format=image_format,
     )
     return Prepared(job, devices)
@@ -104,12 +104,13 @@ def auto_shard_size(rows: int, workers: int, batch_size: int) -> int:
     return max(min(256, -(-rows // (4 * workers))), 2 * batch_size)
 
 
-def _choose_devices(config: Config, engine: str, model: Model) -> tuple[Device, ...]:
-    weights = 0 if engine == "random" else 4 * model.checkpoint.parameters
+def _choose_devices(config: Config, model: Model) -> tuple[Device, ...]:
+    rehearsal = config.engine.name is EngineName.random
+    weights = 0 if rehearsal else 4 * model.checkpoint.parameters
     cores = len(os.sched_getaffinity(0))
     fitting = workers_that_fit(cores, weights, available_memory())
     workers = config.workers
-    if engine == "random":
+    if rehearsal:
         return cpu_devices(fitting if workers == "auto" else workers, RANDOM)
     precision = config.precision.name.value
     return choose_devices(config.device, config.devices, workers, precision, fitting)

@@ -31,6 +31,7 @@ from sdbatch.inputs import BadImage, ImageLimits, ImageRef
 from sdbatch.plan import NUMERICS_VERSION, Settings
 from sdbatch.request import ImageRequest, SizeHints
 from sdbatch.runner.batches import Engine
+from sdbatch.runner.engine_options import settle_engine
 from sdbatch.runner.engines import open_engine
 from sdbatch.runner.inputs import load_inputs
 from sdbatch.runner.model import open_model
@@ -125,8 +126,10 @@ def _recorded_config(folder: Path, overrides: Sequence[str]) -> Config:
 def _open_engine(job: Config, settings: Settings, folder: Path) -> Engine:
     """The engine of the dataset's model and precision."""
     model = open_model(job)
+    size = (settings.width, settings.height)
     if settings.precision == RANDOM:
-        return open_engine("random", model, cpu_devices(1, RANDOM)[0])
+        device = cpu_devices(1, RANDOM)[0]
+        return open_engine(settle_engine(job, model, (device,), size).options, model, device)
     device = choose_devices(job.device, "auto", "auto", settings.precision)[0]
     found = {**model.settings(device.precision), "numerics_version": NUMERICS_VERSION}
     changed = [name for name, value in found.items() if value != getattr(settings, name)]
@@ -135,7 +138,7 @@ def _open_engine(job: Config, settings: Settings, folder: Path) -> Engine:
             f"{folder}/run.json: the dataset was made with another {', '.join(changed)}; "
             "expected the same model and sdbatch"
         )
-    return open_engine(job.engine.name.value, model, device)
+    return open_engine(settle_engine(job, model, (device,), size).options, model, device)
 
 
 def _random_rows(

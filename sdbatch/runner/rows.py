@@ -67,7 +67,7 @@ def metadata_row(
         "weights_sha256": settings.weights_sha256,
         "scheduler": settings.scheduler,
         "precision": settings.precision,
-        "engine": job.engine,
+        "engine": job.engine.name,
         "device": device.name,
         "batch_size_used": made.batch_size,
         "latency_s": round(made.latency_s, 4),

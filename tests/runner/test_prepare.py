@@ -63,7 +63,11 @@ class TestJob:
         assert found.plan == sent.plan
         assert found.schema.equals(sent.schema, check_metadata=True)
         assert found.table.read(0, 5) == sent.table.read(0, 5)
-        assert (found.folder, found.engine, found.batch_size) == (Path("dataset"), "random", 4)
+        assert (found.folder, found.engine, found.batch_size) == (
+            Path("dataset"),
+            sent.engine,
+            4,
+        )
         assert found.image_format == sent.image_format
         assert found.model.settings("fp32") == sent.model.settings("fp32")
 
@@ -89,14 +93,14 @@ class TestJob:
 
 
 class TestEngine:
-    def test_networks_are_the_default(self, prepared):
+    def test_paddle_inference_is_the_default_on_a_cpu(self, prepared):
         found = prepared("engine=auto", "device=cpu")
-        assert (found.job.engine, settings(found).precision) == ("dygraph", "fp32")
+        assert (found.job.engine.name, settings(found).precision) == ("inference", "fp32")
         assert found.job.schema.metadata[b"sdbatch.precision"] == b"fp32"
 
     def test_a_rehearsal_is_a_dataset_of_another_kind(self, prepared):
         found = prepared("device=gpu", "precision=fp16")  # it has neither
-        assert (found.job.engine, settings(found).precision) == ("random", "none")
+        assert (found.job.engine.name, settings(found).precision) == ("random", "none")
         assert {device.name for device in found.devices} == {"cpu"}
         assert settings(found).fingerprint != settings(prepared("engine=dygraph")).fingerprint
 

@@ -56,7 +56,7 @@ def test_it_tells_all_that_is_needed_to_make_the_image_again(row, job):
 def test_it_tells_how_the_image_was_made(row):
     found = row(status="blank", attempts=2)
     assert (found["status"], found["attempts"]) == ("blank", 2)
-    assert (found["engine"], found["device"]) == ("dygraph", "gpu:1")
+    assert (found["engine"], found["device"]) == ("inference", "gpu:1")
     assert (found["batch_size_used"], found["latency_s"]) == (3, 0.1235)
     assert found["created_at"] <= datetime.now(timezone.utc)
 
