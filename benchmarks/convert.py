@@ -1,6 +1,6 @@
 """How long a full-size conversion takes and how much memory, against copying the file twice.
 
-    python benchmarks/make_sd15.py /tmp/sd15-random           # once, with PyTorch and diffusers
+    python benchmarks/make_random.py sd15 /tmp/sd15-random    # once
     python benchmarks/convert.py /tmp/sd15-random --scratch /tmp
 
 The folder is first written as one file in the original layout (random weights, 4.3 GB), `.ckpt` and

@@ -1,6 +1,6 @@
 """How long a UNet takes to load and how much memory: sdbatch against PyTorch diffusers.
 
-    python benchmarks/make_sd15.py /tmp/sd15-random            # once, with PyTorch
+    python benchmarks/make_random.py sd15 /tmp/sd15-random    # once
     python benchmarks/load_unet.py /tmp/sd15-random --torch-python /path/to/torch/env/bin/python
 
 Each load is a process of its own; the two take turns, after one uncounted turn that fills the page
