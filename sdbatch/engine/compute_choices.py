@@ -35,8 +35,8 @@ def choose_engine(hardware: Hardware, asked: str) -> Choice[str]:
 
     On a CPU oneDNN is three times as fast as Paddle's own kernels. On a GPU eager Paddle waits for
     the host to launch operation after operation, which a whole program does not. Paddle Inference
-    is not chosen there: its layout pass would reorder the weights, which are inputs of our programs,
-    at each call, and on Paddle 2.6 results go through the host at each step.
+    is not chosen there: its layout pass would reorder the weights, which are inputs of our
+    programs, at each call, and on Paddle 2.6 results go through the host at each step.
     """
     if asked != "auto":
         return Choice(asked, "asked for")
