@@ -209,6 +209,12 @@ class TestRefuses:
             ("workers=all", "workers: expected auto or an integer, found 'all'"),
             ("workers=true", "workers: expected auto or an integer, found True"),
             ("devices=0", "devices: expected 1 or more, found 0"),
+            ("engine.cache_mb=0", "engine.cache_mb: expected 1 or more, found 0"),
+            (
+                "engine.card=a100",
+                "engine.card: a100: for engine.explain=true only; a job runs on the devices that "
+                "are here",
+            ),
             (
                 "devices=gpu:0",
                 "devices: expected auto, an integer or a list of integers, found 'gpu:0'",

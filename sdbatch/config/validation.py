@@ -73,6 +73,11 @@ def validate(composed: DictConfig) -> Config:
     for key in ("batch_size", "workers"):
         _check_count(key, getattr(config, key))
     _check_count("output.shard_size", config.output.shard_size)
+    if config.engine.card is not None and not config.engine.explain:
+        raise UserError(
+            f"engine.card: {config.engine.card}: for engine.explain=true only; a job runs on the "
+            "devices that are here"
+        )
     if not isinstance(config.devices, list):
         _check_count("devices", config.devices, "auto, an integer or a list of integers")
     elif not _are_cards(config.devices):
