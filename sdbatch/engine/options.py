@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,5 +60,12 @@ class EngineOptions:
 
 
 def default_cache() -> Path:
-    """`$XDG_CACHE_HOME/sdbatch`, by default `~/.cache/sdbatch`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sdbatch"
+    """`$XDG_CACHE_HOME/sdbatch`, by default `~/.cache/sdbatch`; where neither can be written, as in
+    many containers, a new temporary folder, which serves this run alone."""
+    # Not Path.expanduser, which raises for a user without a home.
+    given = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    folder = Path(given).absolute() / "sdbatch"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK):
+        return folder
+    return Path(tempfile.mkdtemp(prefix="sdbatch-"))

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import stat
+import tempfile
 import time
 from pathlib import Path
 
@@ -145,3 +146,11 @@ def test_a_cache_that_may_only_be_read_serves_what_it_has(tmp_path):
 def test_the_default_is_the_users_cache_folder(monkeypatch, xdg, expected):
     monkeypatch.setenv("XDG_CACHE_HOME", xdg)
     assert default_cache() == Path(expected).expanduser()
+
+
+def test_where_the_default_cannot_be_written_it_is_a_temporary_folder(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found = default_cache()
+    assert (found.parent, found.is_dir()) == (tmp_path, True)
