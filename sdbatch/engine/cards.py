@@ -143,14 +143,23 @@ def paddle_line() -> Line:
     Raises:
         UserError: Paddle is not installed.
     """
-    found = importlib.util.find_spec("paddle")
-    if found is None or found.origin is None:
-        raise UserError("Paddle is not installed; expected sdbatch[cpu] or sdbatch[gpu]")
-    version = Path(found.origin).parent / "version" / "__init__.py"
+    version = paddle_version_file()
     match = re.search(r"^full_version\s*=\s*'(\d+)\.(\d+)", version.read_text("utf-8"), re.M)
     if match is None:
         raise UserError(f"{version}: expected full_version, found none; is Paddle's build damaged?")
     return int(match[1]), int(match[2])
+
+
+def paddle_version_file() -> Path:
+    """Where the Paddle installed tells its version and its CUDA, as `name = 'value'` lines.
+
+    Raises:
+        UserError: Paddle is not installed.
+    """
+    found = importlib.util.find_spec("paddle")
+    if found is None or found.origin is None:
+        raise UserError("Paddle is not installed; expected sdbatch[cpu] or sdbatch[gpu]")
+    return Path(found.origin).parent / "version" / "__init__.py"
 
 
 # What PyPI's paddlepaddle-gpu 2.6.2 has machine code for; it has no PTX to compile for others.

@@ -7,7 +7,6 @@ a driver cannot reach it.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import os
 import re
@@ -17,9 +16,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
-from sdbatch.engine.cards import Hardware
+from sdbatch.engine.cards import Hardware, paddle_version_file
 from sdbatch.engine.compute_choices import GPU_ENVIRONMENT
 from sdbatch.engine.pages import keep_freed_memory
 from sdbatch.errors import UserError
@@ -159,11 +157,8 @@ def gpu_count() -> int:
     Raises:
         UserError: Paddle is not installed, or cannot be imported.
     """
-    found = importlib.util.find_spec("paddle")
-    if found is None or found.origin is None:
-        raise UserError("Paddle is not installed; expected sdbatch[cpu] or sdbatch[gpu]")
-    version = Path(found.origin).parent / "version" / "__init__.py"
-    if re.search(r"^cuda_version\s*=\s*'False'", version.read_text(encoding="utf-8"), re.M):
+    version = paddle_version_file().read_text(encoding="utf-8")
+    if re.search(r"^cuda_version\s*=\s*'False'", version, re.M):
         return 0
     return int(_asked_of_paddle("import paddle; print(paddle.device.cuda.device_count())")[-1])
 
@@ -177,10 +172,15 @@ def cards_by_paddle() -> list[Hardware]:
     script = (
         "import paddle; c = paddle.device.cuda\n"
         "for n in range(c.device_count()):\n"
-        "    p = c.get_device_properties(n); print(p.major, p.minor, p.total_memory, p.name)"
+        "    p = c.get_device_properties(n)\n"
+        "    print('sdbatch-card', p.major, p.minor, p.total_memory, p.name)"
     )
-    lines = [line.split(maxsplit=3) for line in _asked_of_paddle(script)]
-    return [Hardware(n, (int(a), int(b)), int(memory)) for a, b, memory, n in lines]
+    lines = [line.split(maxsplit=4) for line in _asked_of_paddle(script)]
+    return [
+        Hardware(line[4], (int(line[1]), int(line[2])), int(line[3]))
+        for line in lines
+        if line[:1] == ["sdbatch-card"]  # libraries print warnings too
+    ]
 
 
 def _asked_of_paddle(script: str) -> list[str]:

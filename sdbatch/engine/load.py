@@ -80,11 +80,10 @@ def load_pipeline(
         UserError: a config or a weight that does not fit, by file and key.
     """
     _refuse_misfits(checkpoint, text)
-    vae_dtype = (
-        device.dtype if vae_precision is None else replace(device, precision=vae_precision).dtype
-    )
-    if vae_precision is None and _vae_config(checkpoint.vae).force_upcast:
-        vae_dtype = "float32"
+    if vae_precision is None:
+        overflows = device.dtype == "float16" and _vae_config(checkpoint.vae).force_upcast
+        vae_precision = "fp32" if overflows else device.precision
+    vae_dtype = replace(device, precision=vae_precision).dtype
     encoders = _load_text_encoders(checkpoint, additions, device.dtype, execution)
     return Pipeline(
         prompts=PromptEncoder(

@@ -32,13 +32,6 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-def give_back_freed_memory() -> None:
-    """Let the operating system have what was freed; to be called where memory has run out."""
-    trim = _libc("malloc_trim")
-    if trim is not None:
-        trim(0)
-
-
 def forget_file_pages(files: Collection[Path], maps: Path = Path("/proc/self/maps")) -> int:
     """Take the pages of mapped files out of this process; they come back when they are read.
 

@@ -61,7 +61,8 @@ class Predictor:
             input_name(i): a.contiguous() for i, a in enumerate(arguments) if a is not None
         }  # held until the end: the predictor reads their memory
         if self._by_list:
-            return tuple(self._predictor.run([(given | self._weights)[n] for n in self._names]))
+            tensors = given | self._weights
+            return tuple(self._predictor.run([tensors[name] for name in self._names]))
         for name in given.keys() & self._handles.keys():  # Paddle 2.6 leaves out what is unused
             self._handles[name].share_external_data(given[name])
         self._predictor.run()

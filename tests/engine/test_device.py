@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdbatch.engine import device as module
-from sdbatch.engine.device import RANDOM, Device, choose_devices, cpu_devices, gpu_count
+from sdbatch.engine.cards import Hardware
+from sdbatch.engine.device import (
+    RANDOM,
+    Device,
+    cards_by_paddle,
+    choose_devices,
+    cpu_devices,
+    gpu_count,
+)
 from sdbatch.errors import UserError
 from tests.conftest import ROOT
 
@@ -260,6 +268,11 @@ class TestCount:
     def test_is_what_a_build_for_gpus_says_in_a_process_of_its_own(self, tmp_path):
         assert self.ask(self.paddle(tmp_path, self.COUNT)) == ["3", "False"]
 
+    def test_they_are_described_whatever_libraries_print_beside(self, monkeypatch):
+        said = ["a warning of some library", "sdbatch-card 8 0 85899345920 NVIDIA A100 80GB"]
+        monkeypatch.setattr(module, "_asked_of_paddle", lambda script: said)
+        assert cards_by_paddle() == [Hardware("NVIDIA A100 80GB", (8, 0), 85899345920)]
+
     def test_cannot_be_known_where_paddle_cannot_be_imported(self, tmp_path):
         broken = self.paddle(tmp_path, "raise ImportError('libcudart.so.11.0: no such file')")
         assert self.ask(broken) == [
@@ -267,6 +280,6 @@ class TestCount:
         ]  # fmt: skip
 
     def test_cannot_be_known_without_paddle(self, monkeypatch):
-        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(UserError, match=r"^Paddle is not installed; expected sdbatch\[cpu\]"):
             gpu_count()

@@ -58,13 +58,12 @@ def test_large_blocks_are_kept_for_reuse():
     """Without it each new block would be cleared by the kernel, page by page."""
     code = (
         "import resource, numpy as np\n"
-        "from sdbatch.engine.pages import keep_freed_memory, give_back_freed_memory\n"
+        "from sdbatch.engine.pages import keep_freed_memory\n"
         "keep_freed_memory()\n"
         "np.ones(16 << 20)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "for _ in range(10): np.ones(16 << 20)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
-        "give_back_freed_memory()\n"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(child.stdout) < 1000  # of 327,680 pages
