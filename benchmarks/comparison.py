@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peers import Group, median, ratio
-from reports import Row
+from flops import decoder_flops, unet_flops
+from peers import Group, Setting, median, names_of, ratio, setting_of
+from reports import Row, configs, trained_side
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,30 @@ class Load:
     work: int
     side: int
     batches: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `measure` found: how, of what, and `compare`'s rows and peaks; versions by peer."""
+
+    setting: Setting
+    load: Load
+    rows: list[Row]
+    peaks: dict[str, float]
+    versions: dict[str, str]
+
+
+def measure(given: argparse.Namespace, network: str) -> Comparison:
+    """Let all peers that the command line names take turns at one network, unet or vae."""
+    setting, side = setting_of(given), given.side or trained_side(given.folder)
+    unet, vae = configs(given.folder)
+    cells = side // vae.downscale
+    is_unet = network == "unet"
+    work = unet_flops(unet, cells, cells) if is_unet else decoder_flops(vae, cells, cells)
+    load = Load(network, work, side, given.batches)
+    with Group(names_of(given, setting), setting, [network]) as group:
+        rows, peaks = compare(group, load, given.rounds, given.calls)
+        return Comparison(setting, load, rows, peaks, group.versions)
 
 
 def compare(group: Group, load: Load, rounds: int, calls: int) -> tuple[list[Row], dict]:

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import sys
 
-from comparison import Load, add_options, compare, peaks_line, title
-from flops import unet_flops
-from peers import Group, PeerFailed, names_of, parser, setting_of
+from comparison import add_options, measure, peaks_line, title
+from peers import PeerFailed, parser
 from profile_onednn import profile
-from reports import configs, print_table, report, trained_side
+from reports import print_table, report
 
 
 def main() -> None:
@@ -28,23 +27,17 @@ def main() -> None:
     add_options(made, batches=(1, 2))
     made.add_argument("--profile", action="store_true", help="shares by kind of operation (CPU)")
     given = made.parse_args()
-    setting, side = setting_of(given), given.side or trained_side(given.folder)
-    unet, vae = configs(given.folder)
-    cells = side // vae.downscale
-    load = Load("unet", unet_flops(unet, cells, cells), side, given.batches)
-    with Group(names_of(given, setting), setting, ["unet"]) as group:
-        rows, peaks = compare(group, load, given.rounds, given.calls)
-        versions = group.versions
+    found = measure(given, "unet")
     shares = []
-    for name in versions if given.profile else ():
+    for name in found.versions if given.profile else ():
         if name.startswith("sdbatch"):
             try:
-                shares.append(profile(name, setting, load, given.batches[-1]))
+                shares.append(profile(name, found.setting, found.load, given.batches[-1]))
             except PeerFailed as error:
                 print(f"left out: {error}", file=sys.stderr)
-    heading = title(given.folder, load, given)
-    report(heading, rows, versions, given.json, peaks=peaks, profile=shares)
-    print(peaks_line(peaks))
+    heading = title(given.folder, found.load, given)
+    report(heading, found.rows, found.versions, given.json, peaks=found.peaks, profile=shares)
+    print(peaks_line(found.peaks))
     if shares:
         print()
         print_table(shares)

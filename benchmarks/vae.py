@@ -9,10 +9,9 @@ decoder (SDXL), sdbatch and diffusers run it in float32 on a GPU, whatever the p
 
 from __future__ import annotations
 
-from comparison import Load, add_options, compare, peaks_line, title
-from flops import decoder_flops
-from peers import Group, names_of, parser, setting_of
-from reports import configs, report, trained_side
+from comparison import add_options, measure, peaks_line, title
+from peers import parser
+from reports import report
 
 
 def main() -> None:
@@ -20,15 +19,10 @@ def main() -> None:
     made = parser(__doc__)
     add_options(made, batches=(1,))
     given = made.parse_args()
-    setting, side = setting_of(given), given.side or trained_side(given.folder)
-    _, vae = configs(given.folder)
-    cells = side // vae.downscale
-    load = Load("vae", decoder_flops(vae, cells, cells), side, given.batches)
-    with Group(names_of(given, setting), setting, ["vae"]) as group:
-        rows, peaks = compare(group, load, given.rounds, given.calls)
-        versions = group.versions
-    report(title(given.folder, load, given), rows, versions, given.json, peaks=peaks)
-    print(peaks_line(peaks))
+    found = measure(given, "vae")
+    heading = title(given.folder, found.load, given)
+    report(heading, found.rows, found.versions, given.json, peaks=found.peaks)
+    print(peaks_line(found.peaks))
 
 
 if __name__ == "__main__":
