@@ -26,6 +26,10 @@ _FAILING_BF16 = (
     "squeeze_transpose_onednn_fuse_pass",
     "operator_unsqueeze_onednn_fuse_pass",
 )
+# By default the eleventh set of input shapes in a process, whichever programs they belong to, makes
+# oneDNN forget another's copies for good, and in the end corrupts the heap. How many predictors
+# there are is decided in `execution.py`; a predictor that goes takes its copies along.
+_SHAPES = 1 << 30
 
 
 class Predictor:
@@ -88,6 +92,7 @@ def _config(program: Path, options: PredictorOptions) -> paddle_inference.Config
     if options.device == "cpu":
         config.disable_gpu()
         config.enable_mkldnn()
+        config.set_mkldnn_cache_capacity(_SHAPES)
         config.set_cpu_math_library_num_threads(options.threads)
         if options.bf16:
             config.enable_mkldnn_bfloat16()
