@@ -19,12 +19,13 @@ from sdbatch.engine.cache import ProgramCache
 from sdbatch.engine.device import Device
 from sdbatch.engine.memory import available_memory
 from sdbatch.engine.options import EngineOptions, PredictorOptions
-from sdbatch.engine.pages import forget_file_pages
+from sdbatch.engine.pages import forget_file_pages, return_freed_memory
 from sdbatch.engine.predictor import Predictor
 from sdbatch.engine.sources import source_digest
 from sdbatch.engine.tracing import InputSpec, Outputs, dtype_name, trace, weights_of
 from sdbatch.models.attention import attention_kernels
 from sdbatch.models.kernels import BY_PRODUCTS, AttentionKernels
+from sdbatch.models.parts import cutting
 
 Call = Callable[..., Outputs]
 
@@ -39,7 +40,11 @@ class Compilable:
         call: the layer itself, one of its methods, or a function of it; takes and gives tensors
             [batch, ...].
         describes: all that, with the weights' shapes, decides the layer's program; as JSON.
-        files: the weights' own files, if the layer's memory is a map of them.
+        files: whose pages can be let go once they were read: those that the layer's memory is a
+            map of, or more.
+        in_parts: whether the call names parts (`sdbatch.models.parts`) and does nothing else that
+            takes long.
+        seldom: called once for many calls of another network: nothing of it stays between calls.
         bears_bf16: whether bfloat16 on a CPU may be used for it; else it is in float32 there.
     """
 
@@ -48,6 +53,8 @@ class Compilable:
     call: Call
     describes: Mapping[str, Any]
     files: Collection[Path] = ()
+    in_parts: bool = False
+    seldom: bool = False
     bears_bf16: bool = False
 
 
@@ -111,7 +118,7 @@ class Inference:
 
     def compile(self, network: Compilable) -> Call:
         """Programs for any batch size, one for each set of the other sizes."""
-        return _Programs(network, self)
+        return _Network(network, self)
 
     def key(self, network: Compilable, inputs: Sequence[InputSpec | None]) -> dict[str, Any]:
         """All that a program depends on. Weights are not part of it, only their shapes are."""
@@ -137,52 +144,106 @@ oneDNN keeps convolutions' weights anew for each batch size (2.4 GB of SD 1.5's)
 once are no faster than one after the other from 64x64 cells on (docs/performance.md).
 """
 
+FRUGAL_BYTES = 128 << 20
+"""Of a network's weights, from where on a CPU spares memory at the cost of a few milliseconds.
 
-class _Programs:
-    """A network's predictors by the shapes of their inputs; those unused for longest go first."""
+oneDNN keeps each convolution's input as it reordered it: 4 GB of SD 1.5's decoder at 512x512.
+"""
+
+
+class _Network:
+    """A network as one program or one for each part, for all rows at once or one after the other.
+
+    Every program that has read the weights' files has copies of what it needs often, so that their
+    pages need not stay.
+    """
 
     def __init__(self, network: Compilable, execution: Inference):
         self._network, self._execution = network, execution
-        self._weights = weights_of(network.layer)
-        self._bytes = sum(int(t.numel()) * t.element_size() for t in self._weights.values())
+        size = sum(int(t.numel()) * t.element_size() for t in weights_of(network.layer).values())
         on_cpu = execution.options.device == "cpu"
-        self._row_by_row = on_cpu and self._bytes >= ROW_BY_ROW_BYTES
-        self._unread = False  # a predictor has read the files' pages and made copies
-        self._predictors: OrderedDict[tuple[InputSpec | None, ...], Predictor] = OrderedDict()
+        frugal = on_cpu and size >= FRUGAL_BYTES
+        self._row_by_row = on_cpu and size >= ROW_BY_ROW_BYTES
+        self._in_parts = frugal and network.in_parts
+        self._transient = frugal and network.seldom
+        self._names = {
+            id(layer): name for name, layer in network.layer.named_sublayers(include_self=True)
+        }
+        self._programs: dict[str, _Programs] = {}
 
     def __call__(self, *arguments: Tensor | None) -> Outputs:
-        predictor = self._predictor(
-            tuple(None if a is None else InputSpec.of(a) for a in arguments)
-        )
-        if not self._row_by_row or len(arguments[0]) == 1:
-            outputs = predictor.run(arguments)
-        else:
-            rows = [
-                predictor.run([None if a is None else a[i : i + 1] for a in arguments])
-                for i in range(len(arguments[0]))
-            ]
-            outputs = tuple(map(paddle.concat, zip(*rows, strict=True)))
-        if self._unread:
+        if self._transient:
             forget_file_pages(self._network.files)
-            self._unread = False
+            return_freed_memory()
+        if not self._row_by_row or len(arguments[0]) == 1:
+            return self._rows(*arguments)
+        rows = [
+            self._rows(*(None if a is None else a[i : i + 1] for a in arguments))
+            for i in range(len(arguments[0]))
+        ]
+        if isinstance(rows[0], Tensor):
+            return paddle.concat(rows)
+        return tuple(map(paddle.concat, zip(*rows, strict=True)))
+
+    def _rows(self, *arguments: Tensor | None) -> Outputs:
+        if not self._in_parts:
+            return self._run("", self._network.call, arguments)
+        with cutting(self._part):
+            return self._network.call(*arguments)
+
+    def _part(self, call: Call) -> Call:
+        layer = call if isinstance(call, nn.Layer) else call.__self__
+        function = "forward" if call is layer else call.__name__
+        name = f"{self._names[id(layer)]}.{function}"
+        return lambda *arguments: self._run(name, call, arguments)
+
+    def _run(self, name: str, call: Call, arguments: Sequence[Tensor | None]) -> Outputs:
+        if name not in self._programs:
+            # The layer stays the whole network, for Paddle tells convolutions of one shape apart
+            # by their weights' names, whatever program they are in.
+            network = replace(self._network, name=f"{self._network.name}.{name}", call=call)
+            self._programs[name] = _Programs(network, self._execution, keep=not self._transient)
+        programs = self._programs[name]
+        outputs = programs.run(arguments)
+        if programs.unread:
+            forget_file_pages(self._network.files)
+        programs.unread = False
+        if self._transient and outputs[0].numel() > arguments[0].numel():
+            # What comes is larger than the gaps that were left. Not after every part: to clear the
+            # pages anew takes as long as half of the computation.
+            return_freed_memory()
         return outputs if len(outputs) > 1 else outputs[0]
 
-    def _predictor(self, specs: tuple[InputSpec | None, ...]) -> Predictor:
+
+class _Programs:
+    """One call's predictors by the shapes of their inputs; those unused for longest go first."""
+
+    def __init__(self, network: Compilable, execution: Inference, *, keep: bool):
+        self._network, self._execution, self._keep = network, execution, keep
+        self._weights = weights_of(network.layer)
+        self._bytes = sum(int(t.numel()) * t.element_size() for t in self._weights.values())
+        self.unread = False  # a predictor has read the files' pages and made copies
+        self._predictors: OrderedDict[tuple[InputSpec | None, ...], Predictor] = OrderedDict()
+
+    def run(self, arguments: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        specs = tuple(None if a is None else InputSpec.of(a) for a in arguments)
         if specs in self._predictors:
             self._predictors.move_to_end(specs)
-        else:
-            self._predictors[specs] = self._make(specs)
-            self._unread = True
-        return self._predictors[specs]
-
-    def _make(self, specs: tuple[InputSpec | None, ...]) -> Predictor:
+            return self._predictors[specs].run(arguments)
         # A predictor keeps its own copy of the convolutions' weights.
         while self._predictors and available_memory() < 2 * self._bytes:
             self._predictors.popitem(last=False)
+        predictor = self._make(specs)
+        self.unread = True
+        if self._keep:
+            self._predictors[specs] = predictor
+        return predictor.run(arguments)
+
+    def _make(self, specs: tuple[InputSpec | None, ...]) -> Predictor:
         network, execution = self._network, self._execution
 
         def make(folder: Path) -> Path:
-            with attention_kernels(execution.kernels):
+            with attention_kernels(execution.kernels), cutting(None):
                 return trace(network.layer, network.call, specs, folder / "program")
 
         program = execution.cache.get(execution.key(network, specs), make)

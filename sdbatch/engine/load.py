@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -95,7 +95,9 @@ def load_pipeline(
         unet=_load_unet(
             checkpoint.unet, additions, device.dtype, execution, shortcuts.token_merging
         ),
-        vae=_load_vae(checkpoint.vae, vae_dtype, execution),
+        vae=_load_vae(
+            checkpoint.vae, vae_dtype, execution, _unwritten_files(checkpoint, additions)
+        ),
         sampler=sampler,
         noise=noise,
         shortcuts=shortcuts,
@@ -116,20 +118,35 @@ def _load_unet(
     # Nothing is made of the ways that are never called.
     ways = {"unet": layer, "unet.whole": layer.whole, "unet.outermost": layer.outermost}
     calls = (
-        execution.compile(Compilable(name, layer, call, describes, files, bears_bf16=True))
+        execution.compile(
+            Compilable(name, layer, call, describes, files, in_parts=True, bears_bf16=True)
+        )
         for name, call in ways.items()
     )
     return DenoisingNetwork(layer.config, layer.dtype, *calls)
 
 
-def _load_vae(component: Component, dtype: str, execution: Execution) -> Autoencoder:
+def _load_vae(
+    component: Component, dtype: str, execution: Execution, files: Sequence[Path]
+) -> Autoencoder:
+    """`files`: whose pages need not be in memory beside what this network takes."""
     layer = vae_network(component).load(dtype)
-    describes, files = asdict(layer.config), mapped_files(component)
+    describes = asdict(layer.config)
     encode, decode = (
-        execution.compile(Compilable(f"vae.{call.__name__}", layer, call, describes, files))
-        for call in (layer.encode, layer.decode)
+        execution.compile(
+            Compilable(f"vae.{call.__name__}", layer, call, describes, files, in_parts, seldom=True)
+        )
+        for call, in_parts in ((layer.encode, False), (layer.decode, True))
     )
     return Autoencoder(layer.config, layer.dtype, encode, decode)
+
+
+def _unwritten_files(checkpoint: Checkpoint, additions: Additions) -> list[Path]:
+    """All files of a checkpoint but those whose maps additions have written to."""
+    components = [checkpoint.vae]
+    if additions == NOTHING:
+        components += [checkpoint.unet, *checkpoint.text_encoders]
+    return [path for component in components for path in mapped_files(component)]
 
 
 def mapped_files(component: Component) -> list[Path]:

@@ -32,6 +32,13 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
+def return_freed_memory() -> None:
+    """Give the system what the allocator keeps, where it will not be wanted again soon."""
+    malloc_trim = _libc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
 def forget_file_pages(files: Collection[Path], maps: Path = Path("/proc/self/maps")) -> int:
     """Take the pages of mapped files out of this process; they come back when they are read.
 

@@ -20,6 +20,7 @@ from sdbatch.models.layers import (
     guidance_embedding,
     timestep_embedding,
 )
+from sdbatch.models.parts import part
 from sdbatch.models.transformer import SpatialTransformer
 
 
@@ -39,15 +40,14 @@ class DownBlock(nn.Layer):
         last = level == len(config.block_out_channels) - 1
         self.downsamplers = None if last else nn.LayerList([Downsample(channels, padding=1)])
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Returns the feature map and the skips that the up path takes."""
-        x, skips = self.level(x, time, context)
+    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """The skips that the up path takes; the last of them is the next block's feature map."""
+        skips = self.level(x, time, context)
         if self.downsamplers is not None:
-            x = self.downsamplers[0](x)
-            skips.append(x)
-        return x, skips
+            skips = (*skips, self.downsamplers[0](skips[-1]))
+        return skips
 
-    def level(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def level(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """As forward, but for the way down to the next level."""
         skips = []
         for i, resnet in enumerate(self.resnets):
@@ -55,7 +55,7 @@ class DownBlock(nn.Layer):
             if self.attentions is not None:
                 x = self.attentions[i](x, context)
             skips.append(x)
-        return x, skips
+        return tuple(skips)
 
 
 class MidBlock(nn.Layer):
@@ -99,10 +99,10 @@ class UpBlock(nn.Layer):
             self.attentions = _transformers(config, level, layers, token_merging)
         self.upsamplers = nn.LayerList([Upsample(channels)]) if level > 0 else None
 
-    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
-        """Takes its skips off the end of `skips`; the next block's height and width follow."""
+    def forward(self, x: Tensor, time: Tensor, context: Tensor, *skips: Tensor) -> Tensor:
+        """Takes one skip for each residual block, then one whose height and width follow."""
         for i, resnet in enumerate(self.resnets):
-            x = resnet(paddle.concat([x, skips.pop()], axis=1), time)
+            x = resnet(paddle.concat([x, skips[i]], axis=1), time)
             if self.attentions is not None:
                 x = self.attentions[i](x, context)
         if self.upsamplers is not None:
@@ -182,16 +182,17 @@ class UNet(nn.Layer):
         guidance_scale: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As forward; beside it the deep features [B, C, H, W] that `outermost` takes."""
-        time = self._time(timesteps, latents.dtype, pooled, time_ids, guidance_scale)
-        x = self.conv_in(latents)
+        x, time = part(self._enter)(latents, timesteps, pooled, time_ids, guidance_scale)
         skips = [x]
         for block in self.down_blocks:
-            x, more = block(x, time, context)
-            skips.extend(more)
-        x = self.mid_block(x, time, context)
+            skips.extend(part(block)(skips[-1], time, context))
+        x = part(self.mid_block)(skips[-1], time, context)
+        skips.reverse()
         for block in self.up_blocks[:-1]:
-            x = block(x, skips, time, context)
-        return self._last(x, skips, time, context), x
+            taken = len(block.resnets)
+            x = part(block)(x, time, context, *skips[: taken + 1])
+            skips = skips[taken:]
+        return part(self._leave)(x, time, context, *skips), x
 
     def outermost(
         self,
@@ -207,25 +208,20 @@ class UNet(nn.Layer):
 
         Ma et al. 2023 (DeepCache), arXiv 2312.00858.
         """
-        time = self._time(timesteps, latents.dtype, pooled, time_ids, guidance_scale)
-        x = self.conv_in(latents)
-        _, skips = self.down_blocks[0].level(x, time, context)
-        return self._last(deep, [x, *skips], time, context)
+        x, time = part(self._enter)(latents, timesteps, pooled, time_ids, guidance_scale)
+        skips = part(self.down_blocks[0].level)(x, time, context)
+        return part(self._leave)(deep, time, context, *reversed(skips), x)
 
-    def _last(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
-        """From what the lower levels gave to the network's output."""
-        x = self.up_blocks[-1](x, skips, time, context)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
-
-    def _time(
+    def _enter(
         self,
+        latents: Tensor,
         timesteps: Tensor,
-        dtype: paddle.dtype,
         pooled: Tensor | None,
         time_ids: Tensor | None,
         guidance_scale: Tensor | None,
-    ) -> Tensor:
-        """What every residual block adds, [B, 4 * width], activated."""
+    ) -> tuple[Tensor, Tensor]:
+        """The first feature map, and what every residual block adds, [B, 4 * width], activated."""
+        dtype = latents.dtype
         waves = self._waves(timesteps, self.config.block_out_channels[0]).astype(dtype)
         condition = None
         if self.config.time_cond_proj_dim is not None:
@@ -237,7 +233,12 @@ class UNet(nn.Layer):
             sizes = sizes.reshape([-1, 6 * self.config.addition_time_embed_dim]).astype(dtype)
             added = paddle.concat([pooled.astype(dtype), sizes], axis=-1)
             embedding = embedding + self.add_embedding(added)
-        return F.silu(embedding)
+        return self.conv_in(latents), F.silu(embedding)
+
+    def _leave(self, x: Tensor, time: Tensor, context: Tensor, *skips: Tensor) -> Tensor:
+        """From what the lower levels gave to the network's output."""
+        x = self.up_blocks[-1](x, time, context, *skips)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
 
     def _waves(self, values: Tensor, channels: int) -> Tensor:
         return timestep_embedding(

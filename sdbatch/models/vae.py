@@ -12,6 +12,7 @@ from paddle import Tensor, nn
 
 from sdbatch.models.config import VAEConfig
 from sdbatch.models.layers import Attention, Downsample, ResnetBlock, Upsample
+from sdbatch.models.parts import part
 
 EPS = 1e-6
 
@@ -81,8 +82,8 @@ class UpBlock(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, out, 2H, 2W]."""
         for resnet in self.resnets:
-            x = resnet(x)
-        return x if self.upsamplers is None else self.upsamplers[0](x)
+            x = part(resnet)(x)
+        return x if self.upsamplers is None else part(self.upsamplers[0])(x)
 
 
 class Encoder(nn.Layer):
@@ -126,9 +127,13 @@ class Decoder(nn.Layer):
 
     def forward(self, z: Tensor) -> Tensor:
         """[B, latent_channels, h, w] -> [B, 3, s * h, s * w]."""
-        x = self.mid_block(self.conv_in(z))
+        x = part(self.mid_block)(part(self.conv_in)(z))
         for block in self.up_blocks:
             x = block(x)
+        return part(self._leave)(x)
+
+    def _leave(self, x: Tensor) -> Tensor:
+        """From features at full size to pixels."""
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
@@ -160,7 +165,7 @@ class VAE(nn.Layer):
     def decode(self, latents: Tensor) -> Tensor:
         """Unscaled latents [B, latent, h, w] -> pixels [B, 3, s * h, s * w], about -1..1."""
         if self.post_quant_conv is not None:
-            latents = self.post_quant_conv(latents)
+            latents = part(self.post_quant_conv)(latents)
         return self.decoder(latents)
 
 

@@ -159,7 +159,7 @@ class TestInference:
         call(*unet_inputs("sd1", 1, 8))
         monkeypatch.setattr("sdbatch.engine.execution.available_memory", lambda: 0)
         call(*unet_inputs("sd1", 1, 16))
-        assert len(call._predictors) == 1
+        assert len(call._programs[""]._predictors) == 1
         inputs = unet_inputs("sd1", 1, 8)
         assert relative_error(call(*inputs).numpy(), layer(*inputs).numpy()) < 1e-5
 
@@ -182,6 +182,55 @@ class TestInference:
         for _ in range(2):
             call(*unet_inputs("sd1", 1, 8))
         assert forgotten == [["weights"]]
+
+    @pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=needs_paddle_3)])
+    @paddle.no_grad()
+    def test_large_networks_in_turn_keep_their_numbers_in_parts(self, cache, monkeypatch, bf16):
+        """More programs than oneDNN keeps the copies of by default, and some of them let go."""
+        monkeypatch.setattr("sdbatch.engine.execution.FRUGAL_BYTES", 1)
+        way = Inference(PredictorOptions(bf16=bf16), cache)
+        most = tolerance("bf16" if bf16 else "fp32")
+        layer, autoencoder = unet("sdxl"), vae()
+        inputs, latents = unet_inputs("sdxl", 2, 11), paddle.randn([2, 4, 8, 8])
+        expected, pixels = layer(*inputs).numpy(), autoencoder.decode(latents).numpy()
+        whole = way.compile(
+            Compilable("unet.whole", layer, layer.whole, {}, in_parts=True, bears_bf16=True)
+        )
+        decode = way.compile(
+            Compilable("vae", autoencoder, autoencoder.decode, {}, in_parts=True, seldom=True)
+        )
+        for _ in range(3):
+            assert relative_error(whole(*inputs)[0].numpy(), expected) < most
+            assert relative_error(decode(latents).numpy(), pixels) < 1e-5
+
+    @paddle.no_grad()
+    def test_the_outermost_level_in_parts_takes_the_deep_features(self, cache, monkeypatch):
+        monkeypatch.setattr("sdbatch.engine.execution.FRUGAL_BYTES", 1)
+        layer = unet("sd1")
+        latents, timesteps, context = unet_inputs("sd1", 1, 16)[:3]
+        expected, deep = layer.whole(latents, timesteps, context)
+        network = Compilable("unet.outermost", layer, layer.outermost, {}, in_parts=True)
+        call = Inference(PredictorOptions(), cache).compile(network)
+        found = call(latents, timesteps, context, deep)
+        assert relative_error(found.numpy(), expected.numpy()) < 1e-5
+
+    @paddle.no_grad()
+    def test_a_large_network_called_seldom_leaves_no_predictor(self, cache, monkeypatch):
+        monkeypatch.setattr("sdbatch.engine.execution.FRUGAL_BYTES", 1)
+        forgotten, returned, layer = [], [], vae()
+        monkeypatch.setattr("sdbatch.engine.execution.forget_file_pages", forgotten.append)
+        monkeypatch.setattr(
+            "sdbatch.engine.execution.return_freed_memory", lambda: returned.append(1)
+        )
+        network = Compilable("vae", layer, layer.decode, {}, ["a", "b"], in_parts=True, seldom=True)
+        call = Inference(PredictorOptions(), cache).compile(network)
+        call(paddle.randn([1, 4, 8, 8]))
+        assert len(call._programs) > 10
+        assert not any(programs._predictors for programs in call._programs.values())
+        # Once before, for the other networks' pages, then after each part.
+        assert len(forgotten) == len(call._programs) + 1
+        # Once before, then where what comes is larger than what was.
+        assert 1 < len(returned) < len(forgotten)
 
 
 @pytest.mark.parametrize(
