@@ -50,7 +50,7 @@ class Diffusers:
 
             config = AutoencoderKL.load_config(self._folder / "vae")
             # As the pipelines do, and we do: half precision overflows in such a decoder.
-            upcast = config["force_upcast"] and self._dtype == torch.float16
+            upcast = config.get("force_upcast", True) and self._dtype == torch.float16
             dtype = torch.float32 if upcast else self._dtype
             self._vae = self._open(AutoencoderKL, "vae", dtype)
             self._decode = self._fast(self._vae.decode)
