@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -152,18 +152,15 @@ oneDNN keeps each convolution's input as it reordered it: 4 GB of SD 1.5's decod
 
 
 class _Network:
-    """A network as one program or one for each part, for all rows at once or one after the other.
-
-    Every program that has read the weights' files has copies of what it needs often, so that their
-    pages need not stay.
-    """
+    """A network as one program or one for each part, its rows at once or one after the other."""
 
     def __init__(self, network: Compilable, execution: Inference):
         self._network, self._execution = network, execution
-        size = sum(int(t.numel()) * t.element_size() for t in weights_of(network.layer).values())
+        self._weights = weights_of(network.layer)
+        self._bytes = sum(int(t.numel()) * t.element_size() for t in self._weights.values())
         on_cpu = execution.options.device == "cpu"
-        frugal = on_cpu and size >= FRUGAL_BYTES
-        self._row_by_row = on_cpu and size >= ROW_BY_ROW_BYTES
+        frugal = on_cpu and self._bytes >= FRUGAL_BYTES
+        self._row_by_row = on_cpu and self._bytes >= ROW_BY_ROW_BYTES
         self._in_parts = frugal and network.in_parts
         self._transient = frugal and network.seldom
         self._names = {
@@ -202,12 +199,10 @@ class _Network:
             # The layer stays the whole network, for Paddle tells convolutions of one shape apart
             # by their weights' names, whatever program they are in.
             network = replace(self._network, name=f"{self._network.name}.{name}", call=call)
-            self._programs[name] = _Programs(network, self._execution, keep=not self._transient)
-        programs = self._programs[name]
-        outputs = programs.run(arguments)
-        if programs.unread:
-            forget_file_pages(self._network.files)
-        programs.unread = False
+            self._programs[name] = _Programs(
+                network, self._execution, self._weights, self._bytes, keep=not self._transient
+            )
+        outputs = self._programs[name].run(arguments)
         if self._transient and outputs[0].numel() > arguments[0].numel():
             # What comes is larger than the gaps that were left. Not after every part: to clear the
             # pages anew takes as long as half of the computation.
@@ -215,15 +210,25 @@ class _Network:
         return outputs if len(outputs) > 1 else outputs[0]
 
 
+@dataclass
 class _Programs:
-    """One call's predictors by the shapes of their inputs; those unused for longest go first."""
+    """One call's predictors by the shapes of their inputs; those unused for longest go first.
 
-    def __init__(self, network: Compilable, execution: Inference, *, keep: bool):
-        self._network, self._execution, self._keep = network, execution, keep
-        self._weights = weights_of(network.layer)
-        self._bytes = sum(int(t.numel()) * t.element_size() for t in self._weights.values())
-        self.unread = False  # a predictor has read the files' pages and made copies
-        self._predictors: OrderedDict[tuple[InputSpec | None, ...], Predictor] = OrderedDict()
+    Attributes:
+        network, execution: see there.
+        weights: of the network's layer.
+        size: of the weights, in bytes.
+        keep: whether predictors outlive the call that they were made for.
+    """
+
+    network: Compilable
+    execution: Inference
+    weights: Mapping[str, Tensor]
+    size: int
+    keep: bool
+    _predictors: OrderedDict[tuple[InputSpec | None, ...], Predictor] = field(
+        default_factory=OrderedDict, init=False
+    )
 
     def run(self, arguments: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         specs = tuple(None if a is None else InputSpec.of(a) for a in arguments)
@@ -231,16 +236,18 @@ class _Programs:
             self._predictors.move_to_end(specs)
             return self._predictors[specs].run(arguments)
         # A predictor keeps its own copy of the convolutions' weights.
-        while self._predictors and available_memory() < 2 * self._bytes:
+        while self._predictors and available_memory() < 2 * self.size:
             self._predictors.popitem(last=False)
         predictor = self._make(specs)
-        self.unread = True
-        if self._keep:
+        if self.keep:
             self._predictors[specs] = predictor
-        return predictor.run(arguments)
+        outputs = predictor.run(arguments)
+        # It has copied what it needs often, so the pages that it read need not stay.
+        forget_file_pages(self.network.files)
+        return outputs
 
     def _make(self, specs: tuple[InputSpec | None, ...]) -> Predictor:
-        network, execution = self._network, self._execution
+        network, execution = self.network, self.execution
 
         def make(folder: Path) -> Path:
             with attention_kernels(execution.kernels), cutting(None):
@@ -248,7 +255,7 @@ class _Programs:
 
         program = execution.cache.get(execution.key(network, specs), make)
         bf16 = execution.options.bf16 and network.bears_bf16
-        return Predictor(program, self._weights, replace(execution.options, bf16=bf16))
+        return Predictor(program, self.weights, replace(execution.options, bf16=bf16))
 
 
 def make_execution(options: EngineOptions, device: Device) -> Execution:

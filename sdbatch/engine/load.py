@@ -134,7 +134,15 @@ def _load_vae(
     describes = asdict(layer.config)
     encode, decode = (
         execution.compile(
-            Compilable(f"vae.{call.__name__}", layer, call, describes, files, in_parts, seldom=True)
+            Compilable(
+                f"vae.{call.__name__}",
+                layer,
+                call,
+                describes,
+                files,
+                in_parts=in_parts,
+                seldom=True,
+            )
         )
         for call, in_parts in ((layer.encode, False), (layer.decode, True))
     )
