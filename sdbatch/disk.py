@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 from pathlib import Path
 
 
@@ -14,6 +15,20 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write or replace a small file: readers see the old one or the new one, each whole."""
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # machines may share a pid
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        fsync(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def is_full(error: OSError) -> bool:

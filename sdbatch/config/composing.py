@@ -54,10 +54,15 @@ def readable(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or value.isascii() or argument.startswith("-") or value[0] in "'\"[{":
         return argument
+    return f"{key}={quoted(value)}"
+
+
+def quoted(value: str) -> str:
+    """A text as Hydra's grammar reads it, whatever is in it."""
     # Backslashes are literal in quotes, but for those before a quote.
     inner = re.sub(r"(\\*)'", r"\1\1\\'", value)
     inner = re.sub(r"(\\+)$", r"\1\1", inner)
-    return f"{key}='{inner}'"
+    return f"'{inner}'"
 
 
 def _first_existing(*candidates: Path) -> Path:

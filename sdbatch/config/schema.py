@@ -66,9 +66,12 @@ class ResumeName(Enum):
 
 
 class LauncherName(Enum):
-    """Where the work runs."""
+    """Where the work runs: here, as a Slurm array, on a Ray cluster, or here as one task of it."""
 
     local = "local"
+    slurm = "slurm"
+    ray = "ray"
+    task = "task"
 
 
 @dataclass
@@ -195,9 +198,39 @@ class OutputConfig:
 
 @dataclass
 class LauncherConfig:
-    """The launcher."""
+    """The launcher. Those of one launcher's keys that the job's does not have are refused."""
 
     name: LauncherName = LauncherName.local
+    # slurm
+    tasks: Any = "auto"
+    max_parallel: int | None = 16
+    gpus: int = 1
+    gpu_type: str | None = None
+    cpus: int = 8
+    memory: str | None = "32G"
+    time: str | None = "12:00:00"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    flags: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
+    setup: list[str] = field(default_factory=list)
+    container: str | None = None
+    prefix: str | None = None
+    python: str | None = None
+    job_name: str | None = None
+    warning_s: int = 120
+    max_requeues: int = 20
+    merge_memory: str | None = "8G"
+    merge_time: str | None = "1:00:00"
+    merge_partition: str | None = None
+    merge_flags: list[str] = field(default_factory=list)
+    dry_run: bool = False
+    resubmit: bool = False
+    # task
+    index: int = 0
+    count: int = 1
+    record: str | None = None
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, Node, OmegaConf
 
-from sdbatch.config.schema import Config, ModelConfig
+from sdbatch.config.schema import Config, LauncherConfig, ModelConfig
 from sdbatch.errors import UserError
 from sdbatch.noise import MAX_SEED
 
@@ -48,6 +48,13 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "grace_s": _NOT_NEGATIVE,
     "max_hours": (lambda value: 0 < value < float("inf"), "a number above 0"),
     "watchdog_s": (lambda value: value >= 1, "1 or more"),
+    "launcher.max_parallel": _at_least(1),
+    "launcher.gpus": _at_least(0),
+    "launcher.cpus": _at_least(1),
+    "launcher.warning_s": _at_least(10),
+    "launcher.max_requeues": _at_least(0),
+    "launcher.index": _at_least(0),
+    "launcher.count": _at_least(1),
 }
 """What each value must be; null is none."""
 
@@ -73,6 +80,7 @@ def validate(composed: DictConfig) -> Config:
     for key in ("batch_size", "workers"):
         _check_count(key, getattr(config, key))
     _check_count("output.shard_size", config.output.shard_size)
+    _check_launcher(config.launcher)
     if config.engine.card is not None and not config.engine.explain:
         raise UserError(
             f"engine.card: {config.engine.card}: for engine.explain=true only; a job runs on the "
@@ -83,6 +91,37 @@ def validate(composed: DictConfig) -> Config:
     elif not _are_cards(config.devices):
         raise UserError(f"devices: expected different numbers from 0 up, found {config.devices}")
     return config
+
+
+_TASK_KEYS = {"index", "count", "record"}
+
+
+def _check_launcher(launcher: LauncherConfig) -> None:
+    """Whoever forgets `launcher=slurm` shall not believe that the night runs on the cluster."""
+    names = {item.name for item in fields(LauncherConfig)} - {"name"}
+    # A task is told what the whole is: its config may come from the same file.
+    own = {"local": set(), "task": names}.get(launcher.name.value, names - _TASK_KEYS)
+    default = LauncherConfig()
+    for name in sorted(names - own):
+        value = getattr(launcher, name)
+        if value != getattr(default, name):
+            wanted = "task" if name in _TASK_KEYS else "slurm"
+            raise UserError(
+                f"launcher.{name}: {value}: not for launcher={launcher.name.value}; "
+                f"expected launcher={wanted}"
+            )
+    _check_count("launcher.tasks", launcher.tasks)
+    if launcher.index >= launcher.count:
+        raise UserError(
+            f"launcher.index: expected 0 to {launcher.count - 1} (launcher.count is "
+            f"{launcher.count}), found {launcher.index}"
+        )
+    lines = {"modules": launcher.modules, "setup": launcher.setup, "flags": launcher.flags}
+    lines |= {name: [getattr(launcher, name)] for name in ("prefix", "job_name", "partition")}
+    for name, values in lines.items():
+        for value in values:
+            if value is not None and not value.isprintable():
+                raise UserError(f"launcher.{name}: expected text of one line, found {value!r}")
 
 
 def _check_count(key: str, value: Any, expected: str = "auto or an integer") -> None:

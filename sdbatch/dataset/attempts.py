@@ -49,6 +49,19 @@ class Attempt:
         """
         return max(path.stat().st_mtime for path in (self.folder, *self.folder.rglob("*")))
 
+    def grew_after(self, moment: float) -> bool:
+        """Whether a file appeared in it later (seconds, by the file system's clock).
+
+        Two looks, whatever it holds; what is finished or removed at this moment has grown.
+        """
+        try:
+            return (
+                max(place.stat().st_mtime for place in (self.folder, self.folder / "images"))
+                > moment
+            )
+        except OSError:
+            return True
+
 
 def new_name(shard: str) -> str:
     """The name of a new attempt of this process at a shard or repair."""
@@ -80,7 +93,7 @@ def discard_abandoned(tmp: Path) -> None:
             left.append(attempt)
     if not left:
         return
-    now = _clock(tmp)
+    now = clock(tmp)
     for attempt in left:
         with contextlib.suppress(OSError):  # it is finished or removed at this moment
             if now - attempt.last_change() > QUIET_S:
@@ -104,7 +117,7 @@ def this_boot() -> str:
     return hashlib.sha256(f"{boot}{container}".encode()).hexdigest()[:8]
 
 
-def _clock(tmp: Path) -> float:
+def clock(tmp: Path) -> float:
     """Now, by the clock that stamps files there: a file server has its own."""
     os.utime(tmp)
     return tmp.stat().st_mtime

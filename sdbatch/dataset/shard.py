@@ -91,9 +91,18 @@ class ShardStore:
         """Names of the finished repairs of each shard, oldest first, by one directory listing."""
         return repairs.by_shard(_listing(self.repairs))
 
-    def claimed(self) -> set[str]:
-        """Names that somebody, who is not known to be gone, has in hand; by one listing."""
-        return {attempt.shard for attempt in attempts.attempts(self.tmp) if not attempt.gone}
+    def claimed(self, silent_s: float | None = None) -> set[str]:
+        """Names that somebody, who is not known to be gone, has in hand; by one listing.
+
+        Args:
+            silent_s: attempts in which no file appeared for so many seconds count for nothing; to
+                tell, each is looked at.
+        """
+        found = [attempt for attempt in attempts.attempts(self.tmp) if not attempt.gone]
+        if silent_s is not None and found:
+            since = attempts.clock(self.tmp) - silent_s
+            found = [attempt for attempt in found if attempt.grew_after(since)]
+        return {attempt.shard for attempt in found}
 
     def begin(self, name: str) -> ShardWriter:
         """A new attempt at a shard or repair, in a folder of its own."""

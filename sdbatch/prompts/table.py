@@ -7,7 +7,7 @@ into the metadata untouched. A table of any length is read a slice at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,49 @@ class PromptDefaults:
 
 @dataclass(frozen=True)
 class TableSummary:
-    """What one reading of a whole table tells: sizes, digest, and the settings its rows ask for."""
+    """What one reading of a whole table tells: sizes, digest, and the settings its rows ask for.
+
+    `stamp` is that of the `PromptTable` that was read.
+    """
 
     rows: int
     images: int
     sha256: str
     steps: frozenset[int]
     sizes: frozenset[tuple[int, int]]
+    stamp: tuple[int, int] = field(compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON takes it."""
+        return {
+            **asdict(self),
+            "steps": sorted(self.steps),
+            "sizes": sorted(self.sizes),
+            "stamp": list(self.stamp),
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> TableSummary:
+        """What `as_json` gave.
+
+        Raises:
+            KeyError, TypeError: it is not that.
+        """
+        return cls(
+            record["rows"],
+            record["images"],
+            record["sha256"],
+            frozenset(record["steps"]),
+            frozenset(map(tuple, record["sizes"])),
+            tuple(record["stamp"]),
+        )
 
 
 class PromptTable:
-    """A Parquet file whose columns are known to be of the right kinds."""
+    """A Parquet file whose columns are known to be of the right kinds.
+
+    `stamp` changes when the file does: its bytes, and nanoseconds of its last change.
+    """
 
     def __init__(self, path: Path, limit: int | None = None):
         """Open the file and check its schema.
@@ -94,7 +126,7 @@ class PromptTable:
         """
         self.path, self._limit = path, limit
         try:
-            self._stamp = _stamp(path)
+            self.stamp = _stamp(path)
             self._file = open_parquet(path)
         except FileNotFoundError as error:
             raise UserError(f"prompts.path: {path}: no such file") from error
@@ -109,7 +141,7 @@ class PromptTable:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the same file again."""
-        return _reopen, (self.path, self._limit, self._stamp)
+        return _reopen, (self.path, self._limit, self.stamp)
 
     @cached_property
     def carried(self) -> pa.Schema:
@@ -153,7 +185,7 @@ class PromptTable:
         if ids:
             self._refuse_duplicates(np.concatenate(ids))
         return TableSummary(
-            self.rows, images, digest.hexdigest(), frozenset(steps), frozenset(sizes)
+            self.rows, images, digest.hexdigest(), frozenset(steps), frozenset(sizes), self.stamp
         )
 
     def read(self, start: int, stop: int) -> list[PromptRow]:
@@ -219,7 +251,7 @@ def _reopen(path: Path, limit: int | None, stamp: tuple[int, int]) -> PromptTabl
         UserError: it is another file now.
     """
     table = PromptTable(path, limit)
-    if table._stamp != stamp:
+    if table.stamp != stamp:
         raise UserError(f"prompts.path: {path}: changed after the run had begun")
     return table
 

@@ -1,4 +1,4 @@
-"""Stop on request: the first signal asks, the second ends everything at once.
+"""Stop on request: the first signal asks, the second (but SIGUSR1) ends everything at once.
 
 The parent hears signals; workers ignore them, since a terminal sends Ctrl-C to both, and are told
 by the parent how much time is left.
@@ -31,6 +31,8 @@ class StopRequest:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.requested and number == signal.SIGUSR1:
+            return  # a warning, which a scheduler may give twice; impatience has other signals
         if self.requested:
             self.at_once()
             os._exit(EXIT_INTERRUPTED)

@@ -1,4 +1,7 @@
-"""One run on this machine: every unit that is not done yet, by all workers, and then the merge."""
+"""One run on this machine: every unit that is not done yet, by all workers, and then the merge.
+
+Or one task of several, on as many machines: its share of the units, then what nobody has in hand.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ from sdbatch.run_record import adopt_run, changed_settings, read_run
 from sdbatch.runner.batches import Engine
 from sdbatch.runner.deadline import Deadline, parse_stop_at
 from sdbatch.runner.engines import load_engine
+from sdbatch.runner.helping import Helper
 from sdbatch.runner.interrupt import StopRequest
 from sdbatch.runner.logs import start_logging
 from sdbatch.runner.messages import Unit
@@ -38,6 +42,7 @@ from sdbatch.runner.progress import Progress
 from sdbatch.runner.reports import Reports
 from sdbatch.runner.schedule import Schedule
 from sdbatch.runner.tally import Tally
+from sdbatch.runner.task import Task
 from sdbatch.runner.units import units_left
 
 log = logging.getLogger("sdbatch")
@@ -80,44 +85,57 @@ def run(
     """
     limits = _limits(config)
     limits.stop.listen()
-    prepared = prepare(config)
+    task = Task.of(config.launcher)
+    prepared = prepare(config, task.launch and task.launch.table)
     job = prepared.job
+    store = ShardStore(job.folder)
     with _full_disk_told(job.folder):
         try:
-            _make_missing(config, prepared, composed, overrides, limits, load)
+            _make_missing(config, task, prepared, composed, overrides, limits, load)
         except _BegunElsewhere as begun:
             job = replace(job, plan=begun.plan)
             again = replace(prepared, job=job)
-            _make_missing(config, again, composed, overrides, limits, load)
-        return _finish(job, ShardStore(job.folder))
+            _make_missing(config, task, again, composed, overrides, limits, load)
+        if task.merges(store, job.plan):
+            return _finish(job, store)
+    return Outcome(job.folder, EXIT_DONE)
 
 
 def _make_missing(
     config: Config,
+    task: Task,
     prepared: Prepared,
     composed: DictConfig,
     overrides: Sequence[str],
     limits: Limits,
     load: Callable[[Job, Device], Engine],
 ) -> None:
-    """Have every unit made that is not there yet."""
-    job = prepared.job
+    """Have every unit made that is this run's and is not there yet."""
+    job, share = prepared.job, task.share
     store = ShardStore(job.folder)
     units = units_left(job.plan, store, retry_failed=config.retry_failed)
+    units = [unit for unit in units if share.owns(unit)]
+    helper = Helper(job.plan, store, share)
+    if not units and share.count > 1 and (found := helper.find(())):
+        units = [found]
     if not units:
-        _begin(config, prepared, composed, overrides, 0)
+        _begin(config, task, prepared, composed, overrides, 0)
         return
     pool = Pool(job, prepared.devices[: len(units)], load)
     try:
         missing = [unit for unit in units if not unit.is_repair]
         estimate = partial(_estimate, job.plan)
-        progress = Progress(job.plan.images, job.plan.images - sum(map(estimate, missing)))
+        planned = job.plan.images if share.count == 1 else sum(map(estimate, missing))
+        progress = Progress(planned, planned - sum(map(estimate, missing)))
         tally = Tally(progress, job.plan.shards - len(missing), estimate)
-        overseer = Overseer(store, pool, limits, Schedule(units), tally)
+        overseer = Overseer(
+            store, pool, limits, Schedule(units), tally,
+            more=helper.find if share.count > 1 else None,
+        )  # fmt: skip
         overseer.wait_until_ready()
-        _begin(config, prepared, composed, overrides, len(units))
+        _begin(config, task, prepared, composed, overrides, len(units))
         progress.begin()
-        reports = Reports(config, job, pool)
+        reports = Reports(config, job, pool, share.count)
         try:
             overseer.run(reports.look)
         finally:
@@ -152,6 +170,7 @@ def _limits(config: Config) -> Limits:
 
 def _begin(
     config: Config,
+    task: Task,
     prepared: Prepared,
     composed: DictConfig,
     overrides: Sequence[str],
@@ -167,7 +186,9 @@ def _begin(
     store = ShardStore(job.folder)
     store.create()
     store.discard_abandoned()
-    start_logging(job.folder, composed, overrides)
+    start_logging(job.folder, composed, overrides, task.log_folder)
+    if task.share.count > 1:
+        log.info("task %d of %d", task.share.index, task.share.count)
     log.info(
         "%d prompts, %d images in %d shards, %d shards to do, by %d workers on %s in %s",
         plan.rows, plan.images, plan.shards, units, min(units, len(prepared.devices)),

@@ -20,15 +20,18 @@ log = logging.getLogger("sdbatch")
 log.addHandler(logging.NullHandler())
 
 
-def start_logging(folder: Path, composed: DictConfig, overrides: Sequence[str]) -> Path:
+def start_logging(
+    folder: Path, composed: DictConfig, overrides: Sequence[str], own: Path | None = None
+) -> Path:
     """Create `folder/logs/<time>/` with `sdbatch.log` and what Hydra composed, in `.hydra/`.
 
-    Several runs share one dataset, so the name is made unique. Log lines also go to stderr, but for
+    Several runs share one dataset, so the name is made unique; or it is `own`, where a run that was
+    interrupted goes on with its log. Log lines also go to stderr, but for
     those of level DEBUG, and for most of those about single rows.
     """
-    run = _new_folder(folder / "logs", time.strftime("%Y-%m-%dT%H-%M-%S"))
+    run = own or new_folder(folder / "logs", time.strftime("%Y-%m-%dT%H-%M-%S"))
     record = run / ".hydra"
-    record.mkdir()
+    record.mkdir(parents=True, exist_ok=True)
     (record / "config.yaml").write_text(OmegaConf.to_yaml(composed), encoding="utf-8")
     (record / "overrides.yaml").write_text(OmegaConf.to_yaml(list(overrides)), encoding="utf-8")
     log.setLevel(logging.DEBUG)
@@ -65,7 +68,8 @@ class _FirstRows(logging.Filter):
         return self._seen <= ROWS_SHOWN
 
 
-def _new_folder(parent: Path, name: str) -> Path:
+def new_folder(parent: Path, name: str) -> Path:
+    """Create `parent/name`, or with a number behind it where that is there already."""
     parent.mkdir(parents=True, exist_ok=True)
     attempt = 0
     while True:

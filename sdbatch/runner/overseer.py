@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sdbatch.dataset.shard import ShardStore
@@ -69,13 +69,21 @@ class Overseer:
         limits: when to stop.
         schedule: the units to be made.
         tally: counts what comes in.
+        more: asked when all units are handed out: another one, that is not among those named and
+            already known here; None ends the run.
     """
 
     def __init__(
-        self, store: ShardStore, pool: Pool, limits: Limits, schedule: Schedule, tally: Tally
+        self,
+        store: ShardStore,
+        pool: Pool,
+        limits: Limits,
+        schedule: Schedule,
+        tally: Tally,
+        more: Callable[[Collection[str]], Unit | None] | None = None,
     ):
         self._store, self._pool, self._limits = store, pool, limits
-        self._schedule, self._tally = schedule, tally
+        self._schedule, self._tally, self._more = schedule, tally, more
         self._in_hand: dict[int, dict[str, InHand]] = defaultdict(dict)
         self._stopping_until = math.inf
         self._outcome: Exception | None = None
@@ -124,11 +132,25 @@ class Overseer:
         if self._stopping:
             return
         for worker in self._pool.workers:
-            while worker.ready and worker.wanting and self._schedule.left:
+            while worker.ready and worker.wanting and (self._schedule.left or self._find_more()):
                 self._give(worker)
         if not self._schedule.left and not any(self._in_hand.values()):
             for worker in self._pool.workers:
                 worker.end()
+
+    def _find_more(self) -> bool:
+        """Whether there is another unit; once there is none, nobody is asked again."""
+        if self._more is None:
+            return False
+        known = {name for units in self._in_hand.values() for name in units}
+        unit = self._more(known | {unit.name for unit in self._schedule.given_up})
+        if unit is None:
+            self._more = None
+            return False
+        log.debug("shard %s: nobody has it in hand", unit.name)
+        self._schedule.add(unit)
+        self._tally.more(unit)
+        return True
 
     def _give(self, worker: WorkerProcess) -> None:
         ours = {name for units in self._in_hand.values() for name in units}

@@ -51,18 +51,84 @@ class Prepared:
     devices: tuple[Device, ...]
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, known: TableSummary | None = None) -> Prepared:
     """Read and check everything that the config names.
+
+    Args:
+        config: validated.
+        known: what an earlier check of the table told; it is not read again if it is still that
+            table.
 
     Raises:
         UserError: the table, the checkpoint, the device or an existing dataset do not fit.
     """
     if config.metrics and not Path(config.metrics).absolute().parent.is_dir():
         raise UserError(f"metrics: {config.metrics}: expected a file in a folder that is there")
+    named = _open(config)
+    devices = _choose_devices(config, named.model)
+    defaults = named.defaults
+    engine = settle_engine(config, named.model, devices, (defaults.width, defaults.height))
+    summary = named.check(known)
+    plan = _plan(config, named, summary, devices[0].precision, len(devices), engine.batch_size)
+    job = Job(
+        folder=Path(config.output.dir),
+        table=named.table,
+        model=named.model,
+        engine=engine.options,
+        input_limits=ImageLimits(
+            max_bytes=config.max_input_mb * 10**6, max_pixels=config.max_input_megapixels * 10**6
+        ),
+        plan=plan,
+        schema=_schema(named.table, named.model, plan.settings),
+        batch_size=engine.batch_size,
+        image_format=_image_format(config.output),
+    )
+    return Prepared(job, devices)
+
+
+def plan_elsewhere(config: Config, precision: str, workers: int) -> tuple[Plan, TableSummary]:
+    """The plan of a dataset that other machines will make, and what its table told.
+
+    Args:
+        config: validated.
+        precision: of the networks there.
+        workers: how many there will be in all.
+
+    Raises:
+        UserError: as for `prepare`, but for what depends on the devices.
+    """
+    named = _open(config)
+    summary = named.check(None)
+    batch_size = _USUAL_BATCH if config.batch_size == "auto" else config.batch_size
+    return _plan(config, named, summary, precision, workers, batch_size), summary
+
+
+_USUAL_BATCH = 4
+"""What a device takes at once where it is not known; it bounds the size of shards from below."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What a config names, opened."""
+
+    table: PromptTable
+    model: Model
+    defaults: PromptDefaults
+
+    def check(self, known: TableSummary | None) -> TableSummary:
+        """Read the whole table, unless it is the known one."""
+        summary = known
+        if known is None or known.stamp != self.table.stamp:
+            multiple = max(8, self.model.vae.downscale)
+            summary = self.table.check(self.defaults, multiple, all_masked=self.model.inpaints)
+        _check_steps(self.model, summary.steps)
+        return summary
+
+
+def _open(config: Config) -> _Named:
     table = PromptTable(Path(config.prompts.path), config.prompts.limit)
     check_carried(table.path, table.carried)
     model = open_model(config)
-    devices = _choose_devices(config, model)
     defaults = PromptDefaults(
         images_per_prompt=config.images_per_prompt,
         steps=config.steps,
@@ -70,30 +136,24 @@ def prepare(config: Config) -> Prepared:
         height=config.height or model.side,
         strength=config.strength,
     )
-    engine = settle_engine(config, model, devices, (defaults.width, defaults.height))
-    summary = table.check(defaults, max(8, model.vae.downscale), all_masked=model.inpaints)
-    _check_steps(model, summary.steps)
-    image_format = _image_format(config.output)
-    settings = _settings(config, model, devices[0], defaults, summary, image_format)
-    folder = Path(config.output.dir)
+    return _Named(table, model, defaults)
+
+
+def _plan(
+    config: Config,
+    named: _Named,
+    summary: TableSummary,
+    precision: str,
+    workers: int,
+    batch_size: int,
+) -> Plan:
+    """As the config has it, or as a dataset that is there began it."""
+    settings = _settings(config, named, precision, summary)
     shard_size = config.output.shard_size
     if shard_size == "auto":
-        shard_size = auto_shard_size(summary.rows, len(devices), engine.batch_size)
+        shard_size = auto_shard_size(summary.rows, workers, batch_size)
     plan = Plan(settings, summary.rows, summary.images, shard_size)
-    job = Job(
-        folder=folder,
-        table=table,
-        model=model,
-        engine=engine.options,
-        input_limits=ImageLimits(
-            max_bytes=config.max_input_mb * 10**6, max_pixels=config.max_input_megapixels * 10**6
-        ),
-        plan=_continue_existing(folder, plan, config.resume.value),
-        schema=_schema(table, model, settings),
-        batch_size=engine.batch_size,
-        image_format=image_format,
-    )
-    return Prepared(job, devices)
+    return _continue_existing(Path(config.output.dir), plan, config.resume.value)
 
 
 def auto_shard_size(rows: int, workers: int, batch_size: int) -> int:
@@ -122,26 +182,19 @@ def _image_format(output: OutputConfig) -> ImageFormat:
     )
 
 
-def _settings(
-    config: Config,
-    model: Model,
-    device: Device,
-    defaults: PromptDefaults,
-    summary: TableSummary,
-    image_format: ImageFormat,
-) -> Settings:
+def _settings(config: Config, named: _Named, precision: str, summary: TableSummary) -> Settings:
     return Settings(
-        **model.settings(device.precision),
+        **named.model.settings(precision),
         steps=config.steps,
         guidance_scale=config.guidance_scale,
         guidance_rescale=config.guidance_rescale,
         strength=config.strength,
-        width=defaults.width,
-        height=defaults.height,
+        width=named.defaults.width,
+        height=named.defaults.height,
         negative_prompt=config.negative_prompt,
         images_per_prompt=config.images_per_prompt,
         seed=config.seed,
-        image_format=image_format.label,
+        image_format=_image_format(config.output).label,
         table_sha256=summary.sha256,
     )
 

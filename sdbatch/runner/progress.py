@@ -46,6 +46,12 @@ class Progress:
             self._last = time.monotonic()
             log.info("%s", self.line())
 
+    def extend(self, images: int) -> None:
+        """More images than were planned at first."""
+        self._total += images
+        if self._bar is not None:
+            self._bar.total = self._total
+
     def line(self) -> str:
         """One line: images done, images a second, time left."""
         rate = self.rate

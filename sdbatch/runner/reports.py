@@ -28,10 +28,11 @@ class Reports:
         config: whether space is checked, and where metrics go.
         job: the run's.
         pool: for the number of workers.
+        runs: how many runs, with as much to do, fill the disk side by side.
     """
 
-    def __init__(self, config: Config, job: Job, pool: Pool):
-        self._job, self._pool = job, pool
+    def __init__(self, config: Config, job: Job, pool: Pool, runs: int = 1):
+        self._job, self._pool, self._runs = job, pool, runs
         self._space_known = not config.check_space
         self._metrics = config.metrics and Path(config.metrics)
         self._written_at = 0.0
@@ -63,7 +64,9 @@ class Reports:
     def _check_space(self, tally: Tally) -> None:
         self._space_known = True
         lacking = shortage(
-            free_space(self._job.folder), tally.images_left, tally.bytes / max(tally.files, 1)
+            free_space(self._job.folder),
+            tally.images_left * self._runs,
+            tally.bytes / max(tally.files, 1),
         )
         if lacking:
             raise UserError(

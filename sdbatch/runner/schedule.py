@@ -64,6 +64,10 @@ class Schedule:
             proven=proven or unit.is_repair,
         )
 
+    def add(self, unit: Unit) -> None:
+        """One more to be made, after all others."""
+        self._todo.append(unit)
+
     def returned(self, unit: Unit) -> None:
         """A unit comes back untouched, and is the next to be made."""
         self._todo.appendleft(unit)

@@ -88,6 +88,10 @@ class Tally:
         self.statuses.subtract(images.values())
         self._advance(unit, -len(images))
 
+    def more(self, unit: Unit) -> None:
+        """A unit joins those that this run set out to make."""
+        self._progress.extend(self._estimate(unit))
+
     def elsewhere(self, unit: Unit) -> None:
         """Another runner made the unit."""
         self.shards_done += not unit.is_repair

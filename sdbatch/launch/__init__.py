@@ -1,0 +1,1 @@
+"""How one command becomes many: a dataset planned once, and made by a scheduler's tasks."""
