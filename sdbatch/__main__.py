@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,9 +15,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdbatch import config
+from sdbatch.config.schema import LauncherName
 from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError, one_line
 from sdbatch.explain import explain
+from sdbatch.launch.command import Given
 
 
 def main() -> None:
@@ -55,6 +58,8 @@ def _run(composed: DictConfig) -> int:
         job = config.validate(composed)
         if job.engine.explain:
             return _explain(job)
+        if job.launcher.name is LauncherName.slurm:
+            return _submit(job)
         from sdbatch.runner.local import run
 
         with _stdout_to_stderr() as print_result:
@@ -80,6 +85,31 @@ def _explain(job: config.Config) -> int:
 
     print(explain_engine(job), file=sys.stderr)
     return 0
+
+
+def _submit(job: config.Config) -> int:
+    """Hand the job to Slurm; print the dataset folder, or the scripts of a dry run."""
+    from sdbatch.launch.submit import submit
+
+    submitted = submit(job, _given())
+    if job.launcher.dry_run:
+        for name, text in submitted.scripts.items():
+            print(f"# {name}\n{text}")
+        return 0
+    print(f"sdbatch: {submitted.line()}", file=sys.stderr)
+    print(submitted.dataset)
+    return 0
+
+
+def _given() -> Given:
+    """The command, as other machines need it."""
+    hydra = HydraConfig.get()
+    dirs = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
+    flags = [word for path in dirs for word in ("--config-dir", path)]
+    if hydra.job.config_name != "config":
+        flags += ["--config-name", hydra.job.config_name]
+    paths = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
+    return Given([*hydra.overrides.task, *paths], flags, Path.cwd())
 
 
 @contextlib.contextmanager

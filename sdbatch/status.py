@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from sdbatch.command import DatasetParser, run
+from sdbatch.dataset.existing import open_dataset
 from sdbatch.dataset.status import Status, collect
 from sdbatch.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from sdbatch.launch.tasks import Launched, look
+from sdbatch.runner.units import units_left
 
 _MOST = 5
 """Of a list, so many are named."""
@@ -27,10 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _status(given: argparse.Namespace) -> int:
     now = datetime.now(timezone.utc)
     status = collect(given.folder, now)
+    store, plan = open_dataset(given.folder)
+    launched = look(given.folder, units_left(plan, store))
     if given.json:
-        print(json.dumps(status.as_json(), ensure_ascii=False))
+        record = {**status.as_json(), "launch": launched and launched.as_json()}
+        print(json.dumps(record, ensure_ascii=False))
     else:
-        for name, text in _lines(given.folder, status, now):
+        lines = [*_lines(given.folder, status, now), *_launch_lines(launched, status)]
+        for name, text in lines:
             print(f"{name:<14} {text}")
     if not status.done:
         return EXIT_INTERRUPTED
@@ -60,7 +68,29 @@ def _lines(folder: Path, status: Status, now: datetime) -> Iterator[tuple[str, s
         f"{one.name} on {one.host} (changed {_clock(one.age_s)} ago)" for one in status.unfinished
     ]
     yield "unfinished", _joined(unfinished)
-    yield "merged", "yes" if status.merged else "no"
+    if status.merged or not status.done:
+        yield "merged", "yes" if status.merged else "no"
+    else:
+        yield "merged", f"no: python -m sdbatch.merge {shlex.quote(str(folder))} does it"
+
+
+def _launch_lines(launched: Launched | None, status: Status) -> Iterator[tuple[str, str]]:
+    """What Slurm has to do with it; nothing for a dataset that was not launched on it."""
+    if launched is None:
+        return
+    if launched.queue is None:
+        yield "tasks", "not known: squeue does not answer here"
+    else:
+        states = {state.lower(): count for state, count in launched.queue.items()}
+        merge = f"; merge {launched.merge.lower()}" if launched.merge else ""
+        yield "tasks", (_counts(states) if states else "none in the queue") + merge
+    for task in launched.failed[:_MOST]:
+        state = f" ({task.state.lower()})" if task.state else ""
+        yield "failed task", f"{task.task}{state}: {task.line or 'no output'}; {task.output}"
+    if len(launched.failed) > _MOST:
+        yield "failed task", f"and {len(launched.failed) - _MOST} more"
+    if not status.done:
+        yield "resubmit", launched.launch.resubmit_command
 
 
 def _counts(counts: Mapping[str, int]) -> str:

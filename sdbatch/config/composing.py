@@ -58,7 +58,9 @@ def readable(argument: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """A text as Hydra's grammar reads it, whatever is in it."""
+    """A text as Hydra's grammar reads it, whatever is in it; plain paths stay as they are."""
+    if re.fullmatch(r"[A-Za-z0-9_.-]*/[A-Za-z0-9_./-]*", value):
+        return value
     # Backslashes are literal in quotes, but for those before a quote.
     inner = re.sub(r"(\\*)'", r"\1\1\\'", value)
     inner = re.sub(r"(\\+)$", r"\1\1", inner)

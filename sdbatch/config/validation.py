@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
@@ -51,7 +52,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "launcher.max_parallel": _at_least(1),
     "launcher.gpus": _at_least(0),
     "launcher.cpus": _at_least(1),
-    "launcher.warning_s": _at_least(10),
+    "launcher.warning_s": (lambda value: 10 <= value <= 65535, "10 to 65535"),
     "launcher.max_requeues": _at_least(0),
     "launcher.index": _at_least(0),
     "launcher.count": _at_least(1),
@@ -116,12 +117,21 @@ def _check_launcher(launcher: LauncherConfig) -> None:
             f"launcher.index: expected 0 to {launcher.count - 1} (launcher.count is "
             f"{launcher.count}), found {launcher.index}"
         )
-    lines = {"modules": launcher.modules, "setup": launcher.setup, "flags": launcher.flags}
-    lines |= {name: [getattr(launcher, name)] for name in ("prefix", "job_name", "partition")}
-    for name, values in lines.items():
-        for value in values:
-            if value is not None and not value.isprintable():
-                raise UserError(f"launcher.{name}: expected text of one line, found {value!r}")
+    for item in fields(LauncherConfig):
+        value = getattr(launcher, item.name)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not text.isprintable():
+                raise UserError(f"launcher.{item.name}: expected text of one line, found {text!r}")
+    for name in ("time", "merge_time"):
+        value = getattr(launcher, name)
+        # YAML 1.1 reads an unquoted 12:00:00 as the number 43200, which Slurm takes for minutes.
+        if value is not None and not _SLURM_TIME.fullmatch(value):
+            raise UserError(
+                f"launcher.{name}: expected H:MM:SS, D-HH or D-HH:MM:SS, in quotes, found {value}"
+            )
+
+
+_SLURM_TIME = re.compile(r"\d+:\d\d:\d\d|\d+-\d\d?(:\d\d(:\d\d)?)?|(?i:unlimited|infinite)")
 
 
 def _check_count(key: str, value: Any, expected: str = "auto or an integer") -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Launch:
 
     Attributes:
         command: the words behind `python -m sdbatch` that would submit what is missing.
+        cwd: the folder to type them in.
         tasks: how many share the work.
         todo: numbers of the shards to be made, ascending; None: all of the dataset.
         table: the prompt table as it was checked, so that tasks need not read it again.
@@ -42,12 +44,19 @@ class Launch:
     """
 
     command: Sequence[str]
+    cwd: str
     tasks: int
     todo: Sequence[int] | None
     table: TableSummary
     created_at: str
     arrays: Sequence[Array] = ()
     merge: str | None = None
+
+    @property
+    def resubmit_command(self) -> str:
+        """What to type, in any folder, to submit only what is missing."""
+        words = shlex.join(["python", "-m", "sdbatch", *self.command])
+        return f"cd {shlex.quote(self.cwd)} && {words}"
 
     def write(self, folder: Path) -> None:
         """Write or replace `launch.json`, whole."""

@@ -8,18 +8,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sdbatch import __version__
 from sdbatch.config import Config
 from sdbatch.dataset.merge import merge
 from sdbatch.dataset.shard import ShardStore
@@ -44,6 +41,7 @@ from sdbatch.runner.schedule import Schedule
 from sdbatch.runner.tally import Tally
 from sdbatch.runner.task import Task
 from sdbatch.runner.units import units_left
+from sdbatch.versions import versions
 
 log = logging.getLogger("sdbatch")
 
@@ -180,7 +178,7 @@ def _begin(
     job, device = prepared.job, prepared.devices[0]
     existing = read_run(job.folder)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    plan = adopt_run(job.folder, job.plan, _versions(), created, config.resume.value)
+    plan = adopt_run(job.folder, job.plan, versions(), created, config.resume.value)
     if plan != job.plan:
         raise _BegunElsewhere(plan)
     store = ShardStore(job.folder)
@@ -222,21 +220,3 @@ def _finish(job: Job, store: ShardStore) -> Outcome:
         )
     done = summary.ok == summary.planned
     return Outcome(job.folder, EXIT_DONE if done else EXIT_SOME_FAILED)
-
-
-def _versions() -> dict[str, str]:
-    def version(*names: str) -> str:
-        for name in names:
-            try:
-                return metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
-        return "unknown"
-
-    return {
-        "sdbatch": __version__,
-        "paddle": version("paddlepaddle-gpu", "paddlepaddle"),
-        "paddlenlp": version("paddlenlp"),
-        "numpy": version("numpy"),
-        "python": platform.python_version(),
-    }
