@@ -21,9 +21,9 @@ from sdbatch.errors import UserError
 from sdbatch.launch import slurm
 from sdbatch.launch.arrays import Slice, split
 from sdbatch.launch.command import Given, planned_precision, resubmission, task_words
-from sdbatch.launch.record import Array, Launch, read_launches
 from sdbatch.launch.scripts import Scene, array_script, merge_script
 from sdbatch.launch.tasks import waiting_tasks
+from sdbatch.launch_record import Array, Launch, read_launches
 from sdbatch.plan import Plan
 from sdbatch.run_record import adopt_run, read_run
 from sdbatch.runner.logs import new_folder

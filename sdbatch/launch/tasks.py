@@ -14,7 +14,7 @@ from typing import Any
 
 from sdbatch.errors import one_line
 from sdbatch.launch import slurm
-from sdbatch.launch.record import Array, Launch, read_launches
+from sdbatch.launch_record import Array, Launch, read_launches
 from sdbatch.runner.messages import Unit
 from sdbatch.runner.share import Share
 

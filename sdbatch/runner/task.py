@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sdbatch.config.schema import LauncherConfig, LauncherName
 from sdbatch.dataset.shard import ShardStore
-from sdbatch.launch.record import Launch, read_launch
+from sdbatch.launch_record import Launch, read_launch
 from sdbatch.plan import Plan
 from sdbatch.runner.share import Share
 

@@ -189,9 +189,9 @@ def test_what_is_missing_is_told_and_can_be_submitted_alone(slurm, tmp_path, tab
         env={**os.environ, **slurm.environment}, capture_output=True,
     )  # fmt: skip
     assert shown.returncode == EXIT_INTERRUPTED
-    lines = dict(line.split(maxsplit=1) for line in shown.stdout.splitlines()[-3:])
+    lines = {line[:14].strip(): line[15:] for line in shown.stdout.splitlines()}
     assert lines["tasks"] == "none in the queue"
-    assert "sdbatch: error: interrupted" in shown.stdout
+    assert "sdbatch: error: interrupted; the same command goes on" in lines["failed task"]
 
     resubmit = lines["resubmit"].replace("python", shlex.quote(sys.executable), 1)
     subprocess.run(["bash", "-c", resubmit], env={**os.environ, **slurm.environment}, check=True)

@@ -8,8 +8,8 @@ import pytest
 
 from sdbatch.errors import UserError
 from sdbatch.launch.command import Given
-from sdbatch.launch.record import read_launch
 from sdbatch.launch.submit import Submitted, submit
+from sdbatch.launch_record import read_launch
 from tests.composing import job
 from tests.runner import runs
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from sdbatch import status
-from sdbatch.launch.record import Array, Launch
 from sdbatch.launch.tasks import look
+from sdbatch.launch_record import Array, Launch
 from sdbatch.runner.messages import Unit
-from tests.launch.test_record import TABLE
 from tests.runner import runs
+from tests.test_launch_record import TABLE
 
 
 def a_launch(data: Path, name: str, *arrays: Array, merge: str = "49", created: str = "1") -> Path:

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from sdbatch.errors import UserError
-from sdbatch.launch.record import Array, Launch, read_launch, read_launches
+from sdbatch.launch_record import Array, Launch, read_launch, read_launches
 from sdbatch.prompts import TableSummary
 
 TABLE = TableSummary(12, 24, "ab", frozenset({20, 30}), frozenset({(64, 64), (64, 96)}), (900, 7))
