@@ -50,6 +50,13 @@ def test_wheel_holds_every_config_table_and_checkpoint(installed, tmp_path):
     assert "steps: 10" in other.stdout
 
 
+def test_wheel_renders_scripts_for_slurm(installed, tmp_path):
+    shown = run(installed, tmp_path, "-m", "sdbatch", "launcher=slurm", "launcher.dry_run=true")
+    assert shown.returncode == 0, shown.stderr
+    assert "#SBATCH --array=0-" in shown.stdout
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_console_command_is_installed(installed, tmp_path):
     command = installed / "bin" / "sdbatch"
     assert run(installed, tmp_path, str(command), "--help").returncode == 0

@@ -18,11 +18,13 @@ find_python() {
 }
 has_libgomp() { "$python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null; }
 has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
+# Python of another origin than the system's, as in Paddle's images, may have pip but no ensurepip.
+has_pip() { "$python" -m pip --python "$python" --version >/dev/null 2>&1; }
 
 python=$(find_python)
 missing=()
 [ -n "$python" ] || missing+=(python3)
-{ [ -n "$python" ] && has_venv; } || missing+=(python3-venv)
+{ [ -n "$python" ] && { has_venv || has_pip; }; } || missing+=(python3-venv)
 { [ -n "$python" ] && has_libgomp; } || missing+=(libgomp1)
 if [ ${#missing[@]} -gt 0 ]; then
     as_root=$([ "$(id -u)" = 0 ] || echo sudo)
@@ -41,8 +43,13 @@ fi
 
 echo "setup: $venv from $lock with $("$python" --version)" >&2
 rm -rf "$venv"
-"$python" -m venv "$venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+if has_venv; then
+    "$python" -m venv "$venv"
+else
+    "$python" -m venv --without-pip "$venv"
+    "$python" -m pip --python "$venv/bin/python" install -q pip
+fi
 # The lock is complete, so nothing may be resolved anew.
 "$venv/bin/python" -m pip install -q --no-deps -r "$lock"
 "$venv/bin/python" -m pip install -q --no-deps --no-build-isolation --editable .

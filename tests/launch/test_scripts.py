@@ -13,6 +13,7 @@ from sdbatch.config.schema import LauncherConfig, LauncherName
 from sdbatch.launch.arrays import Slice
 from sdbatch.launch.scripts import Scene, array_script, merge_script
 from tests.conftest import ROOT
+from tests.linters import run_linter
 
 EVERYTHING = LauncherConfig(
     name=LauncherName.slurm, gpu_type="a100", gpus=2, partition="gpu", account="news desk",
@@ -68,18 +69,14 @@ def test_a_folder_whose_name_slurm_would_fill_in_stays_as_it_is():
 
 
 @pytest.mark.parametrize("script", [array(EVERYTHING), merge_script(scene(EVERYTHING)), array()])
-def test_shellcheck_has_nothing_to_say(script, tmp_path):
-    path = tmp_path / "script.sbatch"
-    path.write_text(script)
-    done = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True)
+def test_shellcheck_has_nothing_to_say(script):
     # SC1091: a file of the user's, which is not here.
-    remarks = [line for line in done.stdout.splitlines() if "SC" in line and "SC1091" not in line]
-    assert remarks == []
+    run_linter("shellcheck", "--exclude=SC1091", "-", text=script)
 
 
 @pytest.mark.parametrize("name", ["array.sbatch", "merge.sbatch"])
 def test_shellcheck_has_nothing_to_say_about_the_templates(name):
-    subprocess.run(["shellcheck", str(ROOT / "slurm" / name)], check=True)
+    run_linter("shellcheck", str(ROOT / "slurm" / name))
 
 
 def test_the_template_does_what_a_rendered_script_does():
