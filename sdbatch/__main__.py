@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sdbatch import config
+from sdbatch import config, sweep
 from sdbatch.config.schema import LauncherName
 from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError, one_line
 from sdbatch.explain import explain
 from sdbatch.launch.command import Given
+from sdbatch.runner.interrupt import heard
 
 
 def main() -> None:
@@ -29,6 +31,9 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     config.register()
     sys.argv[1:] = map(config.readable, sys.argv[1:])
+    sweeping = sweep.is_sweep(sys.argv)
+    if sweeping:
+        sys.argv += sweep.begin(sys.argv[1:])
     codes: list[int] = []
     composed_once = False
 
@@ -36,7 +41,9 @@ def main() -> None:
     def task(composed: DictConfig) -> None:
         nonlocal composed_once
         composed_once = True
-        codes.append(_run(composed))
+        # Who stops a job of a sweep means the sweep.
+        stopped = EXIT_INTERRUPTED in codes or heard()
+        codes.append(EXIT_INTERRUPTED if stopped else _run(composed))
 
     try:
         task()
@@ -49,34 +56,74 @@ def main() -> None:
         if composed_once and not isinstance(error, (HydraException, OmegaConfBaseException)):
             raise
         codes.append(_refuse(explain(error)))
+    except KeyboardInterrupt:  # while jobs run in other processes
+        codes.append(_refuse("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
+    if sweeping:
+        codes += _jobs_elsewhere()
     sys.exit(max(codes, default=0))
 
 
 def _run(composed: DictConfig) -> int:
-    """One job: validate, run, print the dataset folder; returns the exit code."""
-    try:
-        job = config.validate(composed)
-        if job.engine.explain:
-            return _explain(job)
-        if job.launcher.name is LauncherName.slurm:
-            return _submit(job)
-        from sdbatch.runner.local import run
+    """One job, of a sweep or alone; returns the exit code."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        code, complaint = _outcome(lambda: _make(composed))
+    else:
+        config.register()  # it may be in a process of its own
+        code, complaint = _outcome(lambda: _make(_placed(composed)))
+        sweep.note(code, str(composed.output.dir), complaint, hydra.job.num)
+    return code if complaint is None else _refuse(complaint, code)
 
-        with _stdout_to_stderr() as print_result:
-            outcome = run(job, composed, list(HydraConfig.get().overrides.task))
-            print_result(str(outcome.folder))
-        return outcome.exit_code
+
+def _outcome(make: Callable[[], int]) -> tuple[int, str | None]:
+    """The exit code, and in one line what was wrong, if it is something a user can mend."""
+    try:
+        return make(), None
     except UserError as error:
-        return _refuse(str(error))
+        return EXIT_USER_ERROR, str(error)
     except Interruption as error:
-        _refuse(str(error))
-        return EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED, str(error)
     except OmegaConfBaseException as error:
-        return _refuse(explain(error))
+        return EXIT_USER_ERROR, explain(error)
     except OSError as error:
-        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         # With room made, the same command goes on; what is done is untouched.
-        return EXIT_INTERRUPTED if is_full(error) else EXIT_USER_ERROR
+        return EXIT_INTERRUPTED if is_full(error) else EXIT_USER_ERROR, text
+
+
+def _make(composed: DictConfig) -> int:
+    """Validate, run, print the dataset folder."""
+    job = config.validate(composed)
+    if job.engine.explain:
+        return _explain(job)
+    if job.launcher.name is LauncherName.slurm:
+        return _submit(job)
+    from sdbatch.runner.local import run
+
+    with _stdout_to_stderr() as print_result:
+        outcome = run(job, composed, list(HydraConfig.get().overrides.task))
+        print_result(str(outcome.folder))
+    return outcome.exit_code
+
+
+def _placed(composed: DictConfig) -> DictConfig:
+    """The job with the dataset in a folder of its own among those of its sweep."""
+    hydra = HydraConfig.get()
+    fixed = hydra.job.config.override_dirname.exclude_keys
+    default, overrides = composed.output.dir, hydra.overrides.task
+    composed.output.dir = sweep.dataset_dir(default, overrides, fixed)
+    return composed
+
+
+def _jobs_elsewhere() -> list[int]:
+    """Exit codes of a sweep's jobs; what those of other processes had to say is said here."""
+    jobs = [job for job in sweep.ended() if job.process != os.getpid()]
+    for job in jobs:
+        if job.complaint is None:
+            print(job.folder)
+        else:
+            _refuse(f"{job.folder}: {job.complaint}")
+    return [job.code for job in jobs]
 
 
 def _explain(job: config.Config) -> int:
@@ -126,9 +173,9 @@ def _stdout_to_stderr() -> Iterator:
         os.close(real)
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, code: int = EXIT_USER_ERROR) -> int:
     print(f"sdbatch: error: {one_line(message)}", file=sys.stderr)
-    return EXIT_USER_ERROR
+    return code
 
 
 if __name__ == "__main__":

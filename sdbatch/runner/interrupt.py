@@ -27,6 +27,8 @@ class StopRequest:
 
     def listen(self) -> None:
         """Install the handlers."""
+        global _listening
+        _listening = self
         for number in _SIGNALS:
             signal.signal(number, self._handle)
 
@@ -39,6 +41,14 @@ class StopRequest:
         self.requested = True
         name = signal.Signals(number).name
         os.write(2, f"\nsdbatch: {name}: stopping; once more to stop at once\n".encode())
+
+
+_listening: StopRequest | None = None
+
+
+def heard() -> bool:
+    """Whether this process was asked to stop, by now or in an earlier run of it."""
+    return _listening is not None and _listening.requested
 
 
 def ignore_signals() -> None:
