@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,8 @@ class ShardStore:
         """Names of the finished repairs of each shard, oldest first, by one directory listing."""
         return repairs.by_shard(_listing(self.repairs))
 
-    def claimed(self, silent_s: float | None = None) -> set[str]:
-        """Names that somebody, who is not known to be gone, has in hand; by one listing.
+    def claimed(self, silent_s: float | None = None) -> Counter[str]:
+        """How often somebody, who is not known to be gone, has each name in hand; by one listing.
 
         Args:
             silent_s: attempts in which no file appeared for so many seconds count for nothing; to
@@ -102,7 +103,7 @@ class ShardStore:
         if silent_s is not None and found:
             since = attempts.clock(self.tmp) - silent_s
             found = [attempt for attempt in found if attempt.grew_after(since)]
-        return {attempt.shard for attempt in found}
+        return Counter(attempt.shard for attempt in found)
 
     def begin(self, name: str) -> ShardWriter:
         """A new attempt at a shard or repair, in a folder of its own."""

@@ -1,4 +1,7 @@
-"""What a task can do when its own share is done: make what nobody has in hand.
+"""What a task can do when its own share is done: make what nobody has in hand, or just one other.
+
+At the very end all wait for a shard in slow hands, or in those of a machine that is lost; so it is
+made twice, and whoever is later drops it (docs/scaling.md has what that is worth).
 
 Best effort. That every shard is made is never helpers' business: each has an owner, who makes it
 unless it is there.
@@ -48,9 +51,12 @@ class Helper:
             for unit in units_left(self.plan, self.store)
             if self.share.asked_for(unit) and unit.name not in known
         ]
+        if not left:
+            return None
         claimed = self.store.claimed()
-        free = [unit for unit in left if unit.name not in claimed]
-        if left and not free:
-            busy = self.store.claimed(silent_s=SILENT_S)
-            free = [unit for unit in left if unit.name not in busy]
-        return self.dice.choice(free) if free else None
+        wanted = [unit for unit in left if not claimed[unit.name]]
+        if not wanted:
+            claimed = self.store.claimed(silent_s=SILENT_S)
+            fewest = min(claimed[unit.name] for unit in left)
+            wanted = [unit for unit in left if claimed[unit.name] == fewest < 2]
+        return self.dice.choice(wanted) if wanted else None

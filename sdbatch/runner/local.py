@@ -26,13 +26,12 @@ from sdbatch.errors import EXIT_DONE, EXIT_SOME_FAILED, Interruption, UserError
 from sdbatch.plan import Plan
 from sdbatch.run_record import adopt_run, changed_settings, read_run
 from sdbatch.runner.batches import Engine
-from sdbatch.runner.deadline import Deadline, parse_stop_at
 from sdbatch.runner.engines import load_engine
 from sdbatch.runner.helping import Helper
-from sdbatch.runner.interrupt import StopRequest
+from sdbatch.runner.limits import Limits
 from sdbatch.runner.logs import start_logging
 from sdbatch.runner.messages import Unit
-from sdbatch.runner.overseer import Limits, Overseer
+from sdbatch.runner.overseer import Overseer
 from sdbatch.runner.pool import Pool
 from sdbatch.runner.prepare import Job, Prepared, prepare
 from sdbatch.runner.progress import Progress
@@ -81,7 +80,7 @@ def run(
         UserError: refused before work began, or the run cannot go on.
         Interruption: stopped before the end; the same command goes on.
     """
-    limits = _limits(config)
+    limits = Limits.of(config)
     limits.stop.listen()
     task = Task.of(config.launcher)
     prepared = prepare(config, task.launch and task.launch.table)
@@ -155,15 +154,6 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
         raise Interruption(
             f"{folder}: {os.strerror(error.errno)}; make room and run the same command again"
         ) from error
-
-
-def _limits(config: Config) -> Limits:
-    now = datetime.now(timezone.utc)
-    deadline = Deadline(
-        config.stop_at and parse_stop_at(config.stop_at, now),
-        config.max_hours and config.max_hours * 3600,
-    )
-    return Limits(StopRequest(), deadline, config.grace_s, config.watchdog_s)
 
 
 def _begin(

@@ -37,12 +37,14 @@ class Assignment:
         given_up: images that are not tried any more, and why.
         proven: a picture was made in this run already, so that a shard without any is the rows'
             fault.
+        shared: another task may make it as well; whoever is later drops it.
     """
 
     unit: Unit
     alone: frozenset[str] = frozenset()
     given_up: Mapping[str, str] = field(default_factory=dict)
     proven: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,13 @@ class Committed:
 @dataclass(frozen=True)
 class Dropped:
     """The unit is given back: there was no time left for it."""
+
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Overtaken:
+    """Another task has made the unit; ours was dropped."""
 
     unit: Unit
 

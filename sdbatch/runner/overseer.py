@@ -11,18 +11,17 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.errors import Interruption, UserError, one_line
-from sdbatch.runner.deadline import Deadline
 from sdbatch.runner.deaths import Deaths, InHand
-from sdbatch.runner.interrupt import StopRequest
+from sdbatch.runner.limits import Limits
 from sdbatch.runner.logs import ROW_LOG
 from sdbatch.runner.messages import (
     Beat,
     Committed,
     Dropped,
+    Overtaken,
     Ready,
     Refused,
     Said,
@@ -43,23 +42,6 @@ _LISTEN_S = 0.25
 _KILL_AFTER_S = 60.0  # beyond the time that workers have to stop in
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When to stop and when to doubt.
-
-    Attributes:
-        stop: signals.
-        deadline: of the run.
-        grace_s: what workers have to finish in after a signal.
-        watchdog_s: a worker that is silent for longer is replaced.
-    """
-
-    stop: StopRequest
-    deadline: Deadline
-    grace_s: float
-    watchdog_s: float
-
-
 class Overseer:
     """See the module.
 
@@ -69,8 +51,8 @@ class Overseer:
         limits: when to stop.
         schedule: the units to be made.
         tally: counts what comes in.
-        more: asked when all units are handed out: another one, that is not among those named and
-            already known here; None ends the run.
+        more: for a task of several; asked when all units are handed out: another one, that is not
+            among those named and already known here; None ends the run.
     """
 
     def __init__(
@@ -84,6 +66,7 @@ class Overseer:
     ):
         self._store, self._pool, self._limits = store, pool, limits
         self._schedule, self._tally, self._more = schedule, tally, more
+        self._shared = more is not None
         self._in_hand: dict[int, dict[str, InHand]] = defaultdict(dict)
         self._stopping_until = math.inf
         self._outcome: Exception | None = None
@@ -154,8 +137,8 @@ class Overseer:
 
     def _give(self, worker: WorkerProcess) -> None:
         ours = {name for units in self._in_hand.values() for name in units}
-        elsewhere = self._store.claimed() - ours
-        assignment = self._schedule.next(elsewhere, proven=self._tally.proven)
+        elsewhere = self._store.claimed().keys() - ours
+        assignment = self._schedule.next(elsewhere, proven=self._tally.proven, shared=self._shared)
         unit = assignment.unit
         if self._store.exists(unit.name):
             log.debug("shard %s: another runner has made it", unit.name)
@@ -200,6 +183,10 @@ class Overseer:
             case Dropped(unit):
                 self._lost(worker, unit)
                 self._schedule.returned(unit)
+            case Overtaken(unit):
+                self._lost(worker, unit)
+                self._tally.elsewhere(unit)
+                log.debug("worker %d: shard %s: another task was faster", worker.number, unit.name)
             case UnitFailed(unit, kind, text):
                 self._lost(worker, unit)
                 self._unit_failed(worker, unit, kind, text)

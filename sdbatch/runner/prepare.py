@@ -6,6 +6,7 @@ leaves no trace.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,17 +152,19 @@ def _plan(
     settings = _settings(config, named, precision, summary)
     shard_size = config.output.shard_size
     if shard_size == "auto":
-        shard_size = auto_shard_size(summary.rows, workers, batch_size)
+        shard_size = auto_shard_size(summary.rows, summary.images, workers, batch_size)
     plan = Plan(settings, summary.rows, summary.images, shard_size)
     return _continue_existing(Path(config.output.dir), plan, config.resume.value)
 
 
-def auto_shard_size(rows: int, workers: int, batch_size: int) -> int:
-    """Rows of a shard: at most 256, and four shards for each worker where the table is short.
+def auto_shard_size(rows: int, images: int, workers: int, batch_size: int) -> int:
+    """Rows of a shard: of 256 images, or 32 shards for each worker where the table is short.
 
-    A shard of less than two micro-batches would cost more to begin than it shares out.
+    Smaller shards keep the end of a run short and lose less (docs/scaling.md), but one of less than
+    two micro-batches would cost more to begin than it shares out.
     """
-    return max(min(256, -(-rows // (4 * workers))), 2 * batch_size)
+    wanted = max(min(256, images / (32 * workers)), 2 * batch_size)
+    return max(1, math.ceil(wanted * rows / images))
 
 
 def _choose_devices(config: Config, model: Model) -> tuple[Device, ...]:

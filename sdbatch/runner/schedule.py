@@ -44,12 +44,14 @@ class Schedule:
         """Units that nobody has in hand."""
         return len(self._todo)
 
-    def next(self, elsewhere: Collection[str], *, proven: bool) -> Assignment | None:
+    def next(
+        self, elsewhere: Collection[str], *, proven: bool, shared: bool = False
+    ) -> Assignment | None:
         """The next unit, or None.
 
         Args:
             elsewhere: names of units that another runner seems to have in hand; they come last.
-            proven: see `Assignment`.
+            proven, shared: see `Assignment`.
         """
         if not self._todo:
             return None
@@ -62,6 +64,7 @@ class Schedule:
             alone=frozenset(history.deaths.keys() - history.given_up.keys()),
             given_up=dict(history.given_up),
             proven=proven or unit.is_repair,
+            shared=shared,
         )
 
     def add(self, unit: Unit) -> None:

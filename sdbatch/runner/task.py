@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sdbatch.config.schema import LauncherConfig, LauncherName
 from sdbatch.dataset.shard import ShardStore
+from sdbatch.errors import UserError
 from sdbatch.launch_record import Launch, read_launch
 from sdbatch.plan import Plan
 from sdbatch.runner.share import Share
@@ -35,7 +36,7 @@ class Task:
         """As the config says.
 
         Raises:
-            UserError: the record that it names cannot be read.
+            UserError: the record that it names cannot be read, or is of other tasks.
         """
         if launcher.name is LauncherName.local:
             return cls(Share(0, 1))
@@ -43,6 +44,11 @@ class Task:
             return cls(Share(launcher.index, launcher.count))
         folder = Path(launcher.record)
         launch = read_launch(folder)
+        if launch.tasks != launcher.count:
+            raise UserError(
+                f"launcher.count: {launcher.count}: expected {launch.tasks}, as {folder} was "
+                "launched for"
+            )
         share = Share(launcher.index, launcher.count, launch.todo)
         return cls(share, launch, folder / f"{launcher.index:05d}")
 

@@ -19,8 +19,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from multiprocessing.connection import Connection
@@ -37,9 +35,9 @@ from sdbatch.runner.interrupt import Interrupted, ignore_signals
 from sdbatch.runner.link import Parent
 from sdbatch.runner.messages import (
     EXIT_DEVICE_LOST,
-    Assignment,
     Committed,
     Dropped,
+    Overtaken,
     Ready,
     Refused,
     Said,
@@ -48,9 +46,9 @@ from sdbatch.runner.messages import (
     Wanting,
     Written,
 )
+from sdbatch.runner.opening import Opened, open_unit
 from sdbatch.runner.prepare import Job
 from sdbatch.runner.writing import OpenUnit, Writing
-from sdbatch.stopwatch import Stopwatch
 
 _ENCODERS = 8  # threads at most; together they keep up with any device, and memory stays bounded
 
@@ -63,13 +61,8 @@ class _Broken(Exception):
     """A file of the unit in hand could not be written."""
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A unit with all that the device needs."""
-
-    assignment: Assignment
-    images: Sequence[PlannedImage]
-    unit: OpenUnit
+class _Overtaken(Exception):
+    """Another task has made the unit in hand."""
 
 
 class Worker:
@@ -89,7 +82,7 @@ class Worker:
         self._parent, self._number, self._device = parent, number, device
         self._job, self._engine = job, engine
         self._store = ShardStore(job.folder)
-        self._opened: queue.Queue[_Opened | None] = queue.Queue(1)
+        self._opened: queue.Queue[Opened | None] = queue.Queue(1)
         self._size = BatchSize(job.batch_size)
         self._proven = False
         self._seconds_per_image = 0.0
@@ -119,7 +112,8 @@ class Worker:
     def _open_all(self) -> None:
         while (assignment := self._parent.assignments.get()) is not None:
             try:
-                self._opened.put(self._open(assignment))
+                opened = open_unit(self._job, self._store, assignment, self._parent.beat)
+                self._opened.put(opened)
             except UserError as error:
                 self._parent.send(Refused(str(error)))
             except Exception as error:
@@ -128,26 +122,9 @@ class Worker:
                 self._parent.send(Wanting())
         self._opened.put(None)
 
-    def _open(self, assignment: Assignment) -> _Opened:
-        job, unit = self._job, assignment.unit
-        images = job.plan.images_of(job.table.read(*job.plan.shard_rows(unit.shard)))
-        shard, attempts = job.plan.shard_name(unit.shard), {}
-        if unit.is_repair:
-            earlier = self._store.repairs_by_shard().get(shard, [])
-            current = self._store.current(shard, earlier).select(["image_id", "status", "attempts"])
-            rows = current.to_pylist()
-            attempts = {r["image_id"]: r["attempts"] for r in rows if r["status"] != "ok"}
-            images = [image for image in images if image.image_id in attempts]
-        folder = ExitStack()
-        writer = folder.enter_context(self._store.begin(unit.name))
-        watch = Stopwatch(self._parent.beat)
-        order = [image.image_id for image in images]
-        made = OpenUnit(unit, shard, folder, writer, order, attempts, watch, assignment.proven)
-        return _Opened(assignment, images, made)
-
     # The device ------------------------------------------------------------------------------
 
-    def _make(self, opened: _Opened, began: float) -> None:
+    def _make(self, opened: Opened, began: float) -> None:
         """Make all images of a unit and hand it over to be committed; `began`: to wait for it."""
         unit = opened.unit
         if self._parent.time_left.limited:
@@ -160,6 +137,10 @@ class Worker:
         except Interrupted:
             self._drop(unit)
             return
+        except _Overtaken:
+            self._discard(unit)
+            self._parent.send(Overtaken(unit.unit))
+            return
         except _Broken:
             pass  # reported when it is closed
         except DeviceLost as error:
@@ -170,7 +151,7 @@ class Worker:
         unit.seconds = time.monotonic() - began
         self._writing.finish(unit)
 
-    def _make_images(self, opened: _Opened) -> None:
+    def _make_images(self, opened: Opened) -> None:
         unit, assignment, job = opened.unit, opened.assignment, self._job
         given_up = assignment.given_up
         for image in opened.images:
@@ -190,6 +171,8 @@ class Worker:
             self._parent.time_left.check(self._seconds_per_image * (len(batch) + left))
             if unit.error is not None:
                 raise _Broken
+            if opened.overtaken():
+                raise _Overtaken
             if assignment.alone:
                 # So that whatever the worker dies of is this batch's doing.
                 self._writing.drain(unit)

@@ -47,7 +47,8 @@ class TestFolders:
 
     def test_need_not_be_there_for_a_look(self, tmp_path):
         store = ShardStore(tmp_path / "nowhere")
-        assert store.done() == store.claimed() == set()
+        assert store.done() == set()
+        assert store.claimed() == {}
         assert store.repairs_by_shard() == {}
         assert not store.exists("00000")
         store.discard_abandoned()
@@ -64,16 +65,24 @@ class TestFolders:
 class TestClaims:
     def test_are_what_somebody_has_in_hand(self, store):
         with store.begin("00042"), store.begin("00007.r1"), store.begin("00042"):
-            assert store.claimed() == {"00042", "00007.r1"}
-        assert store.claimed() == set()
+            assert store.claimed() == {"00042": 2, "00007.r1": 1}
+        assert store.claimed() == {}
 
     def test_of_other_machines_count(self, store):
         (store.tmp / f"00003.{socket.gethostname()}.01234567.{os.getpid()}.ab12").mkdir()
-        assert store.claimed() == {"00003"}
+        assert store.claimed() == {"00003": 1}
 
     def test_of_a_process_that_is_gone_do_not(self, store):
         (store.tmp / f"00003.node.{this_boot()}.{2**22 + 1}.ab12").mkdir()  # above any pid
-        assert store.claimed() == set()
+        assert store.claimed() == {}
+
+    def test_that_are_silent_do_not_count_where_that_is_asked_for(self, store):
+        with store.begin("00001"), store.begin("00002"):
+            for path in (store.tmp.glob("00001.*"), store.tmp.glob("00001.*/images")):
+                for folder in path:
+                    os.utime(folder, (1e9, 1e9))
+            assert store.claimed() == {"00001": 1, "00002": 1}
+            assert store.claimed(silent_s=60) == {"00002": 1}
 
 
 class TestDamage:

@@ -309,7 +309,8 @@ class TestKilledProcess:
             "    os.kill(os.getpid(), signal.SIGKILL)\n",
         )
         assert process.wait(60) == -signal.SIGKILL
-        assert store.done() == store.claimed() == set()
+        assert store.done() == set()
+        assert store.claimed() == {}
         assert any(path.name == "a-000.png" for path in leftovers(store))
         store.discard_abandoned()
         assert leftovers(store) == []

@@ -31,20 +31,26 @@ def prepared(folder, write_table):  # noqa: F811
 
 
 class TestAutomaticShards:
-    @given(st.integers(1, 10**7), st.integers(1, 64), st.integers(1, 128))
-    def test_hold_at_most_256_rows_and_at_least_two_batches(self, rows, workers, batch_size):
-        assert (
-            2 * batch_size <= auto_shard_size(rows, workers, batch_size) <= max(256, 2 * batch_size)
-        )
+    @given(st.integers(1, 10**7), st.integers(1, 20), st.integers(1, 64), st.integers(1, 128))
+    def test_hold_at_most_256_images_and_at_least_two_batches(self, rows, each, workers, batch):
+        size = auto_shard_size(rows, each * rows, workers, batch)
+        assert 2 * batch <= size * each <= max(256, 2 * batch) + each - 1
 
-    def test_of_a_long_table_are_of_256_rows(self):
-        assert auto_shard_size(rows=10**7, workers=8, batch_size=4) == 256
+    def test_of_a_long_table_are_of_256_images(self):
+        assert auto_shard_size(rows=10**7, images=10**7, workers=8, batch_size=4) == 256
+        assert auto_shard_size(rows=10**7, images=4 * 10**7, workers=8, batch_size=4) == 64
 
-    def test_of_a_short_table_give_every_worker_something_to_do(self):
-        assert auto_shard_size(rows=64, workers=2, batch_size=4) == 8
+    def test_of_a_short_table_are_32_for_each_worker(self):
+        assert auto_shard_size(rows=6400, images=6400, workers=2, batch_size=4) == 100
+
+    def test_of_a_very_short_table_are_of_two_batches(self):
+        assert auto_shard_size(rows=64, images=64, workers=2, batch_size=4) == 8
 
     def test_of_a_few_rows_are_one(self):
-        assert auto_shard_size(rows=5, workers=64, batch_size=4) >= 5
+        assert auto_shard_size(rows=5, images=5, workers=64, batch_size=4) >= 5
+
+    def test_of_rows_with_many_images_are_of_a_row(self):
+        assert auto_shard_size(rows=10, images=5000, workers=1, batch_size=4) == 1
 
 
 def settings(prepared: Prepared):
