@@ -42,8 +42,8 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "no helping": {"helps": False},
     "helpers take the first free shard": {"in_order": True},
     "own shards in others' hands after helping": {"own_first": False},
-    "helpers repeat what is in hand": {"repeats": True},
-    "the same, the slower gives up at once": {"repeats": True, "gives_up": True},
+    "the slower of two attempts goes on": {"gives_up": False},
+    "helpers repeat nothing": {"repeats": False, "gives_up": False},
 }
 PER_TASK = (4, 8, 16, 32)
 

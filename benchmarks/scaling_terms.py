@@ -90,8 +90,8 @@ class Policy:
     helps: bool = True
     in_order: bool = False
     own_first: bool = True
-    repeats: bool = False
-    gives_up: bool = False
+    repeats: bool = True
+    gives_up: bool = True
     silent_s: float = 900.0
     visible_s: float = 2.0
 

@@ -98,6 +98,13 @@ def _make(composed: DictConfig) -> int:
         return _explain(job)
     if job.launcher.name is LauncherName.slurm:
         return _submit(job)
+    if job.launcher.name is LauncherName.ray:
+        from sdbatch.launch.on_ray import make_on_ray
+
+        with _stdout_to_stderr() as print_result:
+            folder, code = make_on_ray(job, _given())
+            print_result(str(folder))
+        return code
     from sdbatch.runner.local import run
 
     with _stdout_to_stderr() as print_result:

@@ -227,6 +227,8 @@ class LauncherConfig:
     merge_flags: list[str] = field(default_factory=list)
     dry_run: bool = False
     resubmit: bool = False
+    # ray
+    address: str | None = None
     # task
     index: int = 0
     count: int = 1

@@ -95,18 +95,24 @@ def validate(composed: DictConfig) -> Config:
 
 
 _TASK_KEYS = {"index", "count", "record"}
+_RAY_KEYS = {"tasks", "max_parallel", "gpus", "cpus", "python", "max_requeues", "address"}
 
 
 def _check_launcher(launcher: LauncherConfig) -> None:
     """Whoever forgets `launcher=slurm` shall not believe that the night runs on the cluster."""
     names = {item.name for item in fields(LauncherConfig)} - {"name"}
     # A task is told what the whole is: its config may come from the same file.
-    own = {"local": set(), "task": names}.get(launcher.name.value, names - _TASK_KEYS)
+    own = {
+        "local": set(),
+        "slurm": names - _TASK_KEYS - {"address"},
+        "ray": _RAY_KEYS,
+        "task": names,
+    }[launcher.name.value]
     default = LauncherConfig()
     for name in sorted(names - own):
         value = getattr(launcher, name)
         if value != getattr(default, name):
-            wanted = "task" if name in _TASK_KEYS else "slurm"
+            wanted = {"address": "ray"}.get(name, "task" if name in _TASK_KEYS else "slurm")
             raise UserError(
                 f"launcher.{name}: {value}: not for launcher={launcher.name.value}; "
                 f"expected launcher={wanted}"

@@ -6,31 +6,25 @@ from the shards that are there, and this process can end.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import shutil
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from sdbatch.config import Config, quoted
-from sdbatch.dataset.shard import ShardStore
+from sdbatch.config.schema import LauncherConfig
 from sdbatch.errors import UserError
 from sdbatch.launch import slurm
 from sdbatch.launch.arrays import Slice, split
-from sdbatch.launch.command import Given, planned_precision, resubmission, task_words
+from sdbatch.launch.command import Given
+from sdbatch.launch.planned import Planned, launch_name, settle
 from sdbatch.launch.scripts import Scene, array_script, merge_script
 from sdbatch.launch.tasks import waiting_tasks
 from sdbatch.launch_record import Array, Launch, read_launches
-from sdbatch.plan import Plan
-from sdbatch.run_record import adopt_run, read_run
-from sdbatch.runner.logs import new_folder
-from sdbatch.runner.prepare import plan_elsewhere
+from sdbatch.run_record import read_run
+from sdbatch.runner.messages import Unit
 from sdbatch.runner.share import Share
-from sdbatch.runner.units import units_left
-from sdbatch.versions import versions
 
 
 @dataclass(frozen=True)
@@ -75,62 +69,36 @@ def submit(config: Config, given: Given) -> Submitted:
             refuses. Nothing is left in the queue then.
     """
     launcher, dataset = config.launcher, given.cwd / config.output.dir
-    now = datetime.now(timezone.utc)
-    words = task_words(given, config, now)
-    tasks = _most_tasks(config)
-    plan, table = plan_elsewhere(config, planned_precision(config), tasks * max(1, launcher.gpus))
-    todo = _todo(config, plan, dataset)
-    if todo is not None and not todo:
+    if launcher.resubmit and read_run(dataset) is None:
+        raise UserError(
+            f"launcher.resubmit: {dataset}: no dataset there (no run.json); expected one that "
+            "an earlier launch began"
+        )
+    planned = settle(config, given, partial(_nobodys, dataset, launcher))
+    if planned is None:
         return Submitted(dataset, None, {})
-    tasks = min(tasks, plan.shards if todo is None else len(todo))
-    created = now.isoformat(timespec="seconds")
-    launch = Launch(resubmission(given), str(given.cwd), tasks, todo, table, created)
-    arrays = split(tasks, launcher.max_parallel, slurm.max_array_size())
-    name = f"slurm-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
+    launch = planned.launch
+    arrays = split(launch.tasks, launcher.max_parallel, slurm.max_array_size())
     if launcher.dry_run:
-        scene = _scene(config, given, plan, dataset / "logs" / name, created)
-        return Submitted(dataset, launch, _scripts(scene, words, launch, arrays))
-    begun = read_run(dataset) is None
-    plan = adopt_run(dataset, plan, versions(), created, config.resume.value)
-    folder = new_folder(dataset / "logs", name)
-    scene = _scene(config, given, plan, folder, created)
-    scripts = _scripts(scene, words, launch, arrays)
+        folder = dataset / "logs" / launch_name("slurm")
+        return Submitted(dataset, launch, _scripts(launcher, planned, folder, arrays))
+    folder = planned.begin("slurm")
+    scripts = _scripts(launcher, planned, folder, arrays)
     try:
         launch = _hand_over(folder, launch, scripts, arrays)
     except BaseException:
-        _leave_no_trace(dataset, folder, begun=begun)
+        planned.take_back(folder)
         raise
     return Submitted(dataset, launch, scripts)
 
 
-def _most_tasks(config: Config) -> int:
-    launcher = config.launcher
-    if launcher.tasks != "auto":
-        return launcher.tasks
-    if launcher.max_parallel is None:
-        raise UserError("launcher.tasks: auto is launcher.max_parallel, which is null; give one")
-    return launcher.max_parallel
-
-
-def _todo(config: Config, plan: Plan, dataset: Path) -> list[int] | None:
-    """Numbers of the shards to be made, without those that tasks in the queue will make.
-
-    None: all, of a dataset that has not begun.
-    """
-    resubmit = config.launcher.resubmit
-    if read_run(dataset) is None:
-        if resubmit:
-            raise UserError(
-                f"launcher.resubmit: {dataset}: no dataset there (no run.json); expected one that "
-                "an earlier launch began"
-            )
-        return None
-    units = units_left(plan, ShardStore(dataset), retry_failed=config.retry_failed)
+def _nobodys(dataset: Path, launcher: LauncherConfig, units: Sequence[Unit]) -> Sequence[Unit]:
+    """Without those that tasks in the queue will make."""
     for folder, launch in read_launches(dataset):
-        waiting = _waiting(folder, launch, resubmit=resubmit)
+        waiting = _waiting(folder, launch, resubmit=launcher.resubmit)
         shares = [Share(task, launch.tasks, launch.todo) for task in waiting]
         units = [unit for unit in units if not any(share.owns(unit) for share in shares)]
-    return sorted({unit.shard for unit in units})
+    return units
 
 
 def _waiting(folder: Path, launch: Launch, *, resubmit: bool) -> Collection[int]:
@@ -153,26 +121,22 @@ def _waiting(folder: Path, launch: Launch, *, resubmit: bool) -> Collection[int]
     return ()
 
 
-def _scene(config: Config, given: Given, plan: Plan, folder: Path, created: str) -> Scene:
-    dataset = folder.parent.parent
-    return Scene(
-        config.launcher,
-        dataset,
-        None if config.retry_failed else plan.shards,  # repairs are not counted
-        folder,
-        given.cwd,
-        config.launcher.job_name or f"sdbatch-{dataset.name}",
-        created,
-    )
-
-
 def _scripts(
-    scene: Scene, words: Sequence[str], launch: Launch, arrays: Sequence[Slice]
+    launcher: LauncherConfig, planned: Planned, folder: Path, arrays: Sequence[Slice]
 ) -> dict[str, str]:
-    record = f"launcher.record={quoted(str(scene.folder))}"
+    scene = Scene(
+        launcher,
+        planned.dataset,
+        None if planned.repairs else planned.plan.shards,  # repairs are not counted
+        folder,
+        planned.cwd,
+        launcher.job_name or f"sdbatch-{planned.dataset.name}",
+        planned.launch.created_at,
+    )
+    words = [*planned.words, f"launcher.record={quoted(str(folder))}"]
     names = [f"array-{n}.sbatch" for n in range(len(arrays))] if arrays[1:] else ["array.sbatch"]
     scripts = {
-        name: array_script(scene, [*words, record], launch.tasks, array)
+        name: array_script(scene, words, planned.launch.tasks, array)
         for name, array in zip(names, arrays, strict=True)
     }
     return {**scripts, "merge.sbatch": merge_script(scene)}
@@ -202,13 +166,3 @@ def _hand_over(
         slurm.cancel(jobs)
         raise
     return launch
-
-
-def _leave_no_trace(dataset: Path, folder: Path, *, begun: bool) -> None:
-    """A launch that Slurm refused was none; a dataset that began with it, neither."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if begun and not any((dataset / "shards").glob("*")):
-        (dataset / "run.json").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        (dataset / "logs").rmdir()
-        dataset.rmdir()

@@ -117,10 +117,11 @@ def _failed(
 def _describe(folder: Path, launch: Launch, task: int, state: str | None) -> FailedTask:
     array = next(one for one in launch.arrays if one.first <= task < one.first + one.tasks)
     output = folder / f"{array.job}_{task - array.first}.out"
-    return FailedTask(task, output, state, _last_words(output))
+    return FailedTask(task, output, state, last_words(output))
 
 
-def _last_words(output: Path) -> str | None:
+def last_words(output: Path) -> str | None:
+    """The last error that a task printed, else its last line; None: nothing."""
     try:
         with output.open("rb") as file:
             file.seek(max(output.stat().st_size - _TAIL, 0))
