@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sdbatch.config import Config, quoted
-from sdbatch.config.schema import EngineName
+from sdbatch.config.schema import EngineName, LauncherName
 from sdbatch.engine.device import RANDOM
 from sdbatch.runner.deadline import parse_stop_at
 
@@ -42,11 +42,12 @@ def planned_precision(config: Config) -> str:
     return "fp16" if config.launcher.gpus and config.device != "cpu" else "fp32"
 
 
-def resubmission(given: Given) -> list[str]:
+def resubmission(given: Given, launcher: LauncherName) -> list[str]:
     """What stands behind `python -m sdbatch` in the command that submits only what is missing."""
     replaced = ("launcher.resubmit", "launcher.dry_run", "resume")
     kept = [text for text in given.overrides if not _is_of(text, replaced)]
-    return [*given.flags, *kept, "launcher.resubmit=true"]
+    asked = ["launcher.resubmit=true"] if launcher is LauncherName.slurm else []
+    return [*given.flags, *kept, *asked]
 
 
 def task_words(given: Given, config: Config, now: datetime) -> list[str]:

@@ -100,7 +100,7 @@ def settle(
             return None
     tasks = min(tasks, plan.shards if todo is None else len(todo))
     created = now.isoformat(timespec="seconds")
-    launch = Launch(resubmission(given), str(given.cwd), tasks, todo, table, created)
+    launch = Launch(resubmission(given, launcher.name), str(given.cwd), tasks, todo, table, created)
     return Planned(
         plan, dataset, launch, words, given.cwd, config.resume.value, config.retry_failed
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbatch.config.schema import LauncherName
 from sdbatch.launch.command import Given, planned_precision, resubmission, task_words
 from tests.composing import job
 
@@ -76,4 +77,6 @@ def test_the_same_command_submits_what_is_missing():
     given = Given(
         ["launcher=slurm", "launcher.dry_run=true", "resume=never", "steps=3"], [], Path("/work")
     )
-    assert resubmission(given) == ["launcher=slurm", "steps=3", "launcher.resubmit=true"]
+    kept = ["launcher=slurm", "steps=3"]
+    assert resubmission(given, LauncherName.slurm) == [*kept, "launcher.resubmit=true"]
+    assert resubmission(given, LauncherName.ray) == kept
