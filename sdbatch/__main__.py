@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hydra
@@ -46,7 +46,9 @@ def main() -> None:
         codes.append(EXIT_INTERRUPTED if stopped else _run(composed))
 
     try:
-        task()
+        # Launchers of sweeps, submitit for one, print to stdout as they like.
+        with _stdout_to_stderr() if sweeping else contextlib.nullcontext():
+            task()
     except SystemExit as error:
         # argparse exits with 2 for an unknown flag; a bad command line is 1 in the contract.
         sys.exit(EXIT_USER_ERROR if error.code not in (None, 0) else 0)
@@ -59,7 +61,7 @@ def main() -> None:
     except KeyboardInterrupt:  # while jobs run in other processes
         codes.append(_refuse("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
     if sweeping:
-        codes += _jobs_elsewhere()
+        codes += _tell_of(sweep.ended())
     sys.exit(max(codes, default=0))
 
 
@@ -122,13 +124,12 @@ def _placed(composed: DictConfig) -> DictConfig:
     return composed
 
 
-def _jobs_elsewhere() -> list[int]:
-    """Exit codes of a sweep's jobs; what those of other processes had to say is said here."""
-    jobs = [job for job in sweep.ended() if job.process != os.getpid()]
+def _tell_of(jobs: Sequence[sweep.Ended]) -> list[int]:
+    """Print the folders of a sweep's jobs, and what those of other processes complained of."""
     for job in jobs:
         if job.complaint is None:
             print(job.folder)
-        else:
+        elif job.process != os.getpid():
             _refuse(f"{job.folder}: {job.complaint}")
     return [job.code for job in jobs]
 

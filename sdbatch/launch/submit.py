@@ -24,7 +24,7 @@ from sdbatch.launch.tasks import waiting_tasks
 from sdbatch.launch_record import Array, Launch, read_launches
 from sdbatch.run_record import read_run
 from sdbatch.runner.messages import Unit
-from sdbatch.runner.share import Share
+from sdbatch.runner.share import owner
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def _nobodys(dataset: Path, launcher: LauncherConfig, units: Sequence[Unit]) -> 
     """Without those that tasks in the queue will make."""
     for folder, launch in read_launches(dataset):
         waiting = _waiting(folder, launch, resubmit=launcher.resubmit)
-        shares = [Share(task, launch.tasks, launch.todo) for task in waiting]
-        units = [unit for unit in units if not any(share.owns(unit) for share in shares)]
+        units = [u for u in units if owner(u.shard, launch.tasks, launch.todo) not in waiting]
     return units
 
 

@@ -16,7 +16,7 @@ from sdbatch.errors import one_line
 from sdbatch.launch import slurm
 from sdbatch.launch_record import Array, Launch, read_launches
 from sdbatch.runner.messages import Unit
-from sdbatch.runner.share import Share
+from sdbatch.runner.share import owner
 
 _TAIL = 1 << 16
 """Bytes at the end of a task's output in which its last words are looked for."""
@@ -105,8 +105,7 @@ def look(dataset: Path, missing: Sequence[Unit]) -> Launched | None:
 def _failed(
     folder: Path, launch: Launch, queued: Mapping[int, str], missing: Sequence[Unit]
 ) -> tuple[FailedTask, ...]:
-    shares = [Share(task, launch.tasks, launch.todo) for task in range(launch.tasks)]
-    owners = {share.index for share in shares if any(share.owns(unit) for unit in missing)}
+    owners = {owner(unit.shard, launch.tasks, launch.todo) for unit in missing} - {None}
     ended = sorted(owners - queued.keys())
     if not ended:
         return ()

@@ -31,13 +31,21 @@ class Share:
 
     def owns(self, unit: Unit) -> bool:
         """Whether the unit, of a shard that is to be made, is this task's."""
-        place = unit.shard if self.todo is None else self._place(unit.shard)
-        return place is not None and place % self.count == self.index
+        return owner(unit.shard, self.count, self.todo) == self.index
 
     def asked_for(self, unit: Unit) -> bool:
         """Whether the unit's shard is any task's."""
-        return self.todo is None or self._place(unit.shard) is not None
+        return owner(unit.shard, self.count, self.todo) is not None
 
-    def _place(self, shard: int) -> int | None:
-        place = bisect_left(self.todo, shard)
-        return place if place < len(self.todo) and self.todo[place] == shard else None
+
+def owner(shard: int, count: int, todo: Sequence[int] | None) -> int | None:
+    """The task that has a shard in its share; None: nobody was asked for it.
+
+    Args:
+        shard: its number.
+        count, todo: see `Share`.
+    """
+    if todo is None:
+        return shard % count
+    place = bisect_left(todo, shard)
+    return place % count if place < len(todo) and todo[place] == shard else None

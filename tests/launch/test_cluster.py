@@ -245,3 +245,20 @@ def test_the_template_makes_the_same_dataset(slurm, tmp_path, table, data, expec
     )  # fmt: skip
     slurm.wait_until_empty()
     assert runs.contents(data) == expected
+
+
+def test_a_sweep_through_submitit_has_a_job_for_each_dataset(slurm, tmp_path, table, expected):
+    given = ["--multirun", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=night",
+             "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1", "seed=0,1",
+             *runs.overrides(table, tmp_path / "out")]  # fmt: skip
+    ended = runs.ended(
+        subprocess.Popen(
+            [sys.executable, "-m", "sdbatch", *given], cwd=tmp_path, text=True,
+            env={**os.environ, **slurm.environment, "PYTHONPATH": str(runs.ROOT)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+    )  # fmt: skip
+    folders = [tmp_path / "out" / f"seed-{seed}" for seed in (0, 1)]
+    assert (ended.code, ended.stdout.splitlines()) == (EXIT_DONE, list(map(str, folders)))
+    assert runs.contents(folders[0]) == expected
+    assert len(runs.contents(folders[1])) == ROWS
