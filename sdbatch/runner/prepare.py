@@ -163,8 +163,9 @@ def auto_shard_size(rows: int, images: int, workers: int, batch_size: int) -> in
     Smaller shards keep the end of a run short and lose less (docs/scaling.md), but one of less than
     two micro-batches would cost more to begin than it shares out.
     """
-    wanted = max(min(256, images / (32 * workers)), 2 * batch_size)
-    return max(1, math.ceil(wanted * rows / images))
+    wanted = min(256, images / (32 * workers))
+    least = math.ceil(2 * batch_size * rows / images)
+    return max(1, least, math.floor(wanted * rows / images))
 
 
 def _choose_devices(config: Config, model: Model) -> tuple[Device, ...]:

@@ -34,7 +34,7 @@ class TestAutomaticShards:
     @given(st.integers(1, 10**7), st.integers(1, 20), st.integers(1, 64), st.integers(1, 128))
     def test_hold_at_most_256_images_and_at_least_two_batches(self, rows, each, workers, batch):
         size = auto_shard_size(rows, each * rows, workers, batch)
-        assert 2 * batch <= size * each <= max(256, 2 * batch) + each - 1
+        assert 2 * batch <= size * each <= max(256, 2 * batch + each - 1)
 
     def test_of_a_long_table_are_of_256_images(self):
         assert auto_shard_size(rows=10**7, images=10**7, workers=8, batch_size=4) == 256
