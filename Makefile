@@ -9,8 +9,9 @@ ACROSS_LINES := tests/models tests/samplers tests/weights tests/convert tests/en
                 tests/test_mixed_tables.py tests/test_convergence.py tests/test_shortcuts.py tests/test_denoising.py \
                 tests/test_tiling.py tests/test_end_to_end.py tests/test_demo_pictures.py
 
-# A process for each core; they take tests from each other at the end.
-SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
+# A process for each core and one more, since tests of clusters mostly wait; they take tests from
+# each other at the end.
+SIDE_BY_SIDE := --numprocesses=$(shell echo $$(( $$(nproc) + 1 ))) --dist=worksteal
 
 .PHONY: help env env-paddle26 slurm demo test test-paddle33 test-paddle26 test-paddle26-full \
         crash-test lint format bench tables locks clean

@@ -30,10 +30,11 @@ def main() -> None:
     # print one line instead.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     config.register()
-    sys.argv[1:] = map(config.readable, sys.argv[1:])
-    sweeping = sweep.is_sweep(sys.argv)
+    sweeping = sweep.is_sweep(sys.argv[1:])
+    sys.argv[1:] = map(sweep.readable if sweeping else config.readable, sys.argv[1:])
     if sweeping:
         sys.argv += sweep.begin(sys.argv[1:])
+        sweep.listen()
     codes: list[int] = []
     composed_once = False
 
@@ -42,7 +43,7 @@ def main() -> None:
         nonlocal composed_once
         composed_once = True
         # Who stops a job of a sweep means the sweep.
-        stopped = EXIT_INTERRUPTED in codes or heard()
+        stopped = EXIT_INTERRUPTED in codes or heard() or sweep.stopped()
         codes.append(EXIT_INTERRUPTED if stopped else _run(composed))
 
     try:
@@ -57,11 +58,16 @@ def main() -> None:
         # plain ValueErrors and YAML's own errors too. After that it is a fault of ours.
         if composed_once and not isinstance(error, (HydraException, OmegaConfBaseException)):
             raise
-        codes.append(_refuse(explain(error)))
-    except KeyboardInterrupt:  # while jobs run in other processes
+        if sweeping and (text := sweep.lost(error)):
+            codes.append(_refuse(text, EXIT_INTERRUPTED))
+        else:
+            codes.append(_refuse(explain(error)))
+    except KeyboardInterrupt:  # before a job runs here, or while jobs run elsewhere
         codes.append(_refuse("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
     if sweeping:
+        sweep.wait()
         codes += _tell_of(sweep.ended())
+        sweep.tidy()
     sys.exit(max(codes, default=0))
 
 
@@ -73,7 +79,7 @@ def _run(composed: DictConfig) -> int:
     else:
         config.register()  # it may be in a process of its own
         code, complaint = _outcome(lambda: _make(_placed(composed)))
-        sweep.note(code, str(composed.output.dir), complaint, hydra.job.num)
+        sweep.note(code, _folder(composed), complaint, hydra.job.num)
     return code if complaint is None else _refuse(complaint, code)
 
 
@@ -104,7 +110,7 @@ def _make(composed: DictConfig) -> int:
         from sdbatch.launch.on_ray import make_on_ray
 
         with _stdout_to_stderr() as print_result:
-            folder, code = make_on_ray(job, _given())
+            folder, code = make_on_ray(job, _given(job))
             print_result(str(folder))
         return code
     from sdbatch.runner.local import run
@@ -119,9 +125,17 @@ def _placed(composed: DictConfig) -> DictConfig:
     """The job with the dataset in a folder of its own among those of its sweep."""
     hydra = HydraConfig.get()
     fixed = hydra.job.config.override_dirname.exclude_keys
-    default, overrides = composed.output.dir, hydra.overrides.task
-    composed.output.dir = sweep.dataset_dir(default, overrides, fixed)
+    if default := _folder(composed):
+        composed.output.dir = sweep.dataset_dir(default, hydra.overrides.task, fixed)
     return composed
+
+
+def _folder(composed: DictConfig) -> str:
+    """The job's dataset; empty where what it is made of is missing, which validation tells."""
+    try:
+        return str(composed.output.dir)
+    except OmegaConfBaseException:
+        return ""
 
 
 def _tell_of(jobs: Sequence[sweep.Ended]) -> list[int]:
@@ -129,8 +143,8 @@ def _tell_of(jobs: Sequence[sweep.Ended]) -> list[int]:
     for job in jobs:
         if job.complaint is None:
             print(job.folder)
-        elif job.process != os.getpid():
-            _refuse(f"{job.folder}: {job.complaint}")
+        elif job.elsewhere:
+            _refuse(f"{job.folder}: {job.complaint}" if job.folder else job.complaint)
     return [job.code for job in jobs]
 
 
@@ -146,7 +160,7 @@ def _submit(job: config.Config) -> int:
     """Hand the job to Slurm; print the dataset folder, or the scripts of a dry run."""
     from sdbatch.launch.submit import submit
 
-    submitted = submit(job, _given())
+    submitted = submit(job, _given(job))
     if job.launcher.dry_run:
         for name, text in submitted.scripts.items():
             print(f"# {name}\n{text}")
@@ -156,15 +170,19 @@ def _submit(job: config.Config) -> int:
     return 0
 
 
-def _given() -> Given:
-    """The command, as other machines need it."""
+def _given(job: config.Config) -> Given:
+    """The command, as other machines need it; of a job of a sweep, the one that makes it alone."""
     hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    if hydra.mode == RunMode.MULTIRUN:
+        overrides = [text for text in overrides if not text.startswith("output.dir=")]
+        overrides.append(f"output.dir={config.quoted(job.output.dir)}")
     dirs = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
     flags = [word for path in dirs for word in ("--config-dir", path)]
     if hydra.job.config_name != "config":
         flags += ["--config-name", hydra.job.config_name]
     paths = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
-    return Given([*hydra.overrides.task, *paths], flags, Path.cwd())
+    return Given([*overrides, *paths], flags, Path.cwd())
 
 
 @contextlib.contextmanager
