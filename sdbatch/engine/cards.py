@@ -33,6 +33,7 @@ class Hardware:
         memory_bytes: what it has; of a CPU, what the worker may use.
         cores: of a CPU; 0: unknown.
         free_bytes: what nobody uses at present; None: unknown.
+        bf16: of a CPU: whether it multiplies bfloat16.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Hardware:
     memory_bytes: int
     cores: int = 0
     free_bytes: int | None = None
+    bf16: bool = True
 
     @property
     def is_gpu(self) -> bool:

@@ -49,7 +49,8 @@ def choose_precision(hardware: Hardware, line: Line, engine: str, asked: str) ->
     """fp16 on a GPU, fp32 on a CPU, unless asked for another.
 
     All tensor cores have fp16; bf16 begins with compute capability 8.0 and has three bits less.
-    On a CPU Paddle has bf16 in oneDNN's programs alone, and those are right from Paddle 3 on.
+    On a CPU Paddle has bf16 in oneDNN's programs alone, and those are right from Paddle 3 on; where
+    the CPU lacks the instructions, oneDNN 3.6 fails over a program instead of emulating them.
 
     Raises:
         UserError: there are no such kernels here.
@@ -66,6 +67,11 @@ def choose_precision(hardware: Hardware, line: Line, engine: str, asked: str) ->
             )
     elif asked == "fp16":
         raise UserError("precision=fp16: Paddle has no fp16 on a CPU; expected fp32 or bf16")
+    elif asked == "bf16" and not hardware.bf16:
+        raise UserError(
+            "precision=bf16: this CPU multiplies no bfloat16 (no avx512_bf16 in /proc/cpuinfo); "
+            "expected fp32"
+        )
     elif asked == "bf16" and line < (3, 0):
         raise UserError("precision=bf16: on a CPU it needs Paddle 3; expected fp32")
     elif asked == "bf16" and engine != "inference":

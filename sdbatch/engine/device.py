@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from sdbatch.engine.cards import Hardware, paddle_version_file
 from sdbatch.engine.compute_choices import GPU_ENVIRONMENT
@@ -132,6 +133,14 @@ def cpu_devices(workers: int, precision: str) -> tuple[Device, ...]:
         ends = [n * len(cores) // workers for n in range(workers + 1)]
         shares = [cores[start:end] for start, end in pairwise(ends)]
     return tuple(Device("cpu", precision, tuple(share)) for share in shares)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this machine's CPU multiplies bfloat16 (AVX512_BF16)."""
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
 
 
 def _cards(devices: str | int | Sequence[int], count: int) -> list[int]:

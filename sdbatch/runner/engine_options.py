@@ -8,7 +8,7 @@ from pathlib import Path
 from sdbatch.config.schema import Config, EngineName
 from sdbatch.engine.cards import Hardware, card, installed_cards, paddle_line
 from sdbatch.engine.choices import Asked, choose
-from sdbatch.engine.device import Device, cards_by_paddle
+from sdbatch.engine.device import Device, cards_by_paddle, cpu_has_bf16
 from sdbatch.engine.estimate import ModelShape
 from sdbatch.engine.memory import available_memory
 from sdbatch.engine.options import EngineOptions, default_cache
@@ -96,6 +96,7 @@ def _hardware(devices: tuple[Device, ...]) -> Hardware:
     """What the first device is; one with less memory free finds that out as it works."""
     first = devices[0]
     if first.name == "cpu":
-        return Hardware("cpu", None, available_memory() // len(devices), first.threads)
+        memory = available_memory() // len(devices)
+        return Hardware("cpu", None, memory, first.threads, bf16=cpu_has_bf16())
     cards = installed_cards() or cards_by_paddle()
     return cards[int(first.name.partition(":")[2])]

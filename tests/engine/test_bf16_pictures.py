@@ -1,17 +1,16 @@
 """Pictures made in bfloat16 on a CPU are those of float32 to the eye: 45 dB and more."""
 
 import numpy as np
-import pytest
 
 from sdbatch.engine.cache import ProgramCache
 from sdbatch.engine.device import Device
 from sdbatch.engine.execution import Inference
 from sdbatch.engine.load import load_pipeline
 from sdbatch.engine.options import PredictorOptions
-from sdbatch.engine.predictor import IS_PADDLE_3
 from sdbatch.request import ImageRequest
 from sdbatch.weights.source import open_checkpoint
 from tests.conftest import ASSETS
+from tests.engine.marks import needs_bf16
 
 PROMPTS = (
     "a large red circle on a blue background",
@@ -21,9 +20,7 @@ PROMPTS = (
 )
 
 
-@pytest.mark.skipif(
-    not IS_PADDLE_3, reason="Paddle 2.6 has no working bfloat16 on a CPU; it is refused there"
-)
+@needs_bf16
 def test_bfloat16_keeps_45_decibels_over_whole_pictures(pipelines, tmp_path):
     plain = pipelines("demo")
     way = Inference(PredictorOptions(bf16=True), ProgramCache(tmp_path, 1 << 30))

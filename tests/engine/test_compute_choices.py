@@ -1,5 +1,7 @@
 """How networks are computed on each card, by both Paddle lines."""
 
+from dataclasses import replace
+
 import pytest
 
 from sdbatch.engine.cards import CARDS, Hardware, card
@@ -100,6 +102,12 @@ class TestPrecision:
     def test_is_refused_on_a_cpu_that_lacks_it(self, asked, line, engine, message):
         with pytest.raises(UserError, match=message):
             precision("cpu", asked, line, engine)
+
+    def test_is_no_bf16_on_a_cpu_without_its_instructions(self):
+        hardware = replace(CPU, bf16=False)
+        with pytest.raises(UserError, match=r"this CPU multiplies no bfloat16 .*; expected fp32"):
+            choose_precision(hardware, NEW, "inference", "bf16")
+        assert choose_precision(hardware, NEW, "inference", "auto").value == "fp32"
 
 
 class TestVaePrecision:

@@ -13,14 +13,10 @@ from sdbatch.engine.cache import ProgramCache
 from sdbatch.engine.device import Device
 from sdbatch.engine.execution import Compilable, Dygraph, Inference, Static, make_execution
 from sdbatch.engine.options import EngineOptions, PredictorOptions
-from sdbatch.engine.predictor import IS_PADDLE_3
 from sdbatch.models.kernels import AttentionKernels
 from tests.conftest import relative_error
+from tests.engine.marks import needs_bf16
 from tests.engine.networks import unet, unet_inputs, vae
-
-needs_paddle_3 = pytest.mark.skipif(
-    not IS_PADDLE_3, reason="Paddle 2.6 has no working bfloat16 on a CPU; it is refused there"
-)
 
 
 def tolerance(name: str, *, flat: bool = False) -> float:
@@ -35,7 +31,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(
-    params=["static", "inference", pytest.param("bf16", marks=needs_paddle_3)], scope="module"
+    params=["static", "inference", pytest.param("bf16", marks=needs_bf16)], scope="module"
 )
 def execution(request, cache):
     if request.param == "static":
@@ -183,7 +179,7 @@ class TestInference:
             call(*unet_inputs("sd1", 1, 8))
         assert forgotten == [["weights"]]
 
-    @pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=needs_paddle_3)])
+    @pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=needs_bf16)])
     @paddle.no_grad()
     def test_large_networks_in_turn_keep_their_numbers_in_parts(self, cache, monkeypatch, bf16):
         """More programs than oneDNN keeps the copies of by default, and some of them let go."""

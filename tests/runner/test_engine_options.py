@@ -76,14 +76,24 @@ def test_the_batch_of_a_cpu_is_what_its_share_of_memory_holds(settled, monkeypat
 @pytest.mark.parametrize("name", ["dygraph", "static"])
 def test_bfloat16_on_a_cpu_needs_paddle_inference(settled, monkeypatch, name):
     monkeypatch.setattr(module, "paddle_line", lambda: (3, 3))
+    monkeypatch.setattr(module, "cpu_has_bf16", lambda: True)
     assert refusal(settled, BF16, name=EngineName(name)) == (
         f"precision=bf16: on a CPU expected engine=inference, found {name}"
     )
     assert settled(BF16).options.name == "inference"
 
 
+def test_bfloat16_on_a_cpu_needs_its_instructions(settled, monkeypatch):
+    monkeypatch.setattr(module, "cpu_has_bf16", lambda: False)
+    assert refusal(settled, BF16) == (
+        "precision=bf16: this CPU multiplies no bfloat16 (no avx512_bf16 in /proc/cpuinfo); "
+        "expected fp32"
+    )
+
+
 def test_bfloat16_on_a_cpu_needs_paddle_3(settled, monkeypatch):
     monkeypatch.setattr(module, "paddle_line", lambda: (2, 6))
+    monkeypatch.setattr(module, "cpu_has_bf16", lambda: True)
     assert refusal(settled, BF16) == ("precision=bf16: on a CPU it needs Paddle 3; expected fp32")
 
 
