@@ -81,7 +81,11 @@ def _launch_lines(launched: Launched | None, status: Status) -> Iterator[tuple[s
     if launched.queue is None:
         yield "tasks", "not known: squeue does not answer here"
     else:
-        states = {state.lower(): count for state, count in launched.queue.items()}
+        why = f" ({', '.join(launched.reasons[:2])})" if launched.reasons else ""
+        states = {
+            state.lower() + why * (state == "PENDING"): count
+            for state, count in launched.queue.items()
+        }
         merge = f"; merge {launched.merge.lower()}" if launched.merge else ""
         yield "tasks", (_counts(states) if states else "none in the queue") + merge
     for task in launched.failed[:_MOST]:

@@ -22,11 +22,18 @@ DEFAULT_MAX_ARRAY_SIZE = 1001
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task of an array, as Slurm sees it: `state` is RUNNING, PENDING, FAILED, TIMEOUT, ..."""
+    """One task of an array, as Slurm sees it.
+
+    Attributes:
+        job, task: the array's number, and its own in it.
+        state: RUNNING, PENDING, FAILED, TIMEOUT, ...
+        reason: why it waits: Resources, PartitionConfig, ...; empty if it does not.
+    """
 
     job: str
     task: int
     state: str
+    reason: str = ""
 
 
 def submit(script: Path, *options: str) -> str:
@@ -65,15 +72,17 @@ def queued(jobs: Sequence[str]) -> list[TaskState] | None:
         return []
     try:
         text = _ask(
-            "squeue", "--noheader", "--array", f"--jobs={','.join(jobs)}", "--format=%F %K %T"
+            "squeue", "--noheader", "--array", f"--jobs={','.join(jobs)}", "--format=%F %K %T %r"
         )
     except UserError as error:
         return [] if "Invalid job id" in str(error) else None  # Slurm forgets jobs after a while
-    found = re.findall(r"^\s*(\d+)\s+(\d+|N/A)\s+(\w+)", text, re.MULTILINE)
+    found = re.findall(r"^\s*(\d+)\s+(\d+|N/A)\s+(\w+) *(\S*)", text, re.MULTILINE)
     wanted = set(jobs)
     return [
-        TaskState(job, 0 if task == "N/A" else int(task), state)
-        for job, task, state in found
+        TaskState(
+            job, 0 if task == "N/A" else int(task), state, reason.replace("None", "").rstrip(",")
+        )
+        for job, task, state, reason in found
         if job in wanted
     ]
 
@@ -110,8 +119,9 @@ def _ask(*command: str) -> str:
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from error
     if done.returncode:
-        said = one_line(done.stderr or done.stdout).removeprefix(f"{name}: ")
-        raise UserError(f"{name}: {said.removeprefix('error: ') or f'exit {done.returncode}'}")
+        lines = (done.stderr or done.stdout).splitlines() or [f"exit {done.returncode}"]
+        said = [one_line(line).removeprefix(f"{name}: ").removeprefix("error: ") for line in lines]
+        raise UserError(f"{name}: {'; '.join(filter(None, said))}")
     return done.stdout
 
 

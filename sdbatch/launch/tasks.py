@@ -46,6 +46,7 @@ class Launched:
     Attributes:
         folder, launch: the newest one.
         queue: tasks of all launches that wait or run, by state; None: Slurm cannot be asked.
+        reasons: why tasks wait, most of them first.
         merge: the state of the newest merge job; None: it is not in the queue.
         failed: tasks of the newest launch.
     """
@@ -53,6 +54,7 @@ class Launched:
     folder: Path
     launch: Launch
     queue: Mapping[str, int] | None
+    reasons: tuple[str, ...]
     merge: str | None
     failed: tuple[FailedTask, ...]
 
@@ -64,6 +66,7 @@ class Launched:
             "jobs": [array.job for array in self.launch.arrays],
             "merge_job": self.launch.merge,
             "queue": self.queue,
+            "reasons": list(self.reasons),
             "merge": self.merge,
             "failed": [{**asdict(task), "output": str(task.output)} for task in self.failed],
             "resubmit": self.launch.resubmit_command,
@@ -90,13 +93,16 @@ def look(dataset: Path, missing: Sequence[Unit]) -> Launched | None:
     jobs = [array.job for _, launch in launches for array in launch.arrays]
     states = slurm.queued([*jobs, *([newest.merge] if newest.merge else [])])
     if states is None:
-        return Launched(folder, newest, None, None, ())
-    queue = Counter(state.state for state in states if state.job != newest.merge)
+        return Launched(folder, newest, None, (), None, ())
+    tasks = [state for state in states if state.job != newest.merge]
+    queue = Counter(task.state for task in tasks)
+    reasons = Counter(task.reason for task in tasks if task.state == "PENDING" and task.reason)
     merge = [state.state for state in states if state.job == newest.merge]
     return Launched(
         folder,
         newest,
         dict(queue.most_common()),
+        tuple(reason for reason, _ in reasons.most_common()),
         merge[0] if merge else None,
         _failed(folder, newest, _numbered(newest.arrays, states), missing),
     )

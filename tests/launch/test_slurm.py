@@ -31,7 +31,7 @@ class TestSubmit:
         fakes.then_fails(
             "sbatch", stderr="sbatch: error: invalid partition specified: gpu\nsbatch: error: Batch"
         )
-        with pytest.raises(UserError, match=r"^sbatch: invalid partition specified: gpu"):
+        with pytest.raises(UserError, match=r"^sbatch: invalid partition specified: gpu; Batch$"):
             slurm.submit(script)
 
     def test_refuses_an_answer_without_a_number(self, fakes, script):
@@ -65,12 +65,16 @@ class TestQueued:
             TaskState("13", 0, "PENDING"),
         ]
         assert fakes.calls("squeue") == [
-            ["--noheader", "--array", "--jobs=12,13", "--format=%F %K %T"]
+            ["--noheader", "--array", "--jobs=12,13", "--format=%F %K %T %r"]
         ]
 
     def test_takes_columns_that_are_padded(self, fakes):
         fakes.says("squeue", "     12     7   COMPLETING  \n")
         assert slurm.queued(["12"]) == [TaskState("12", 7, "COMPLETING")]
+
+    def test_knows_why_tasks_wait(self, fakes):
+        fakes.says("squeue", "12 0 RUNNING None\n12 3 PENDING PartitionConfig\n")
+        assert [task.reason for task in slurm.queued(["12"])] == ["", "PartitionConfig"]
 
     def test_a_job_that_slurm_has_forgotten_is_not_in_the_queue(self, fakes):
         fakes.then_fails("squeue", stderr="slurm_load_jobs error: Invalid job id specified\n")

@@ -95,10 +95,12 @@ class TestStatus:
     def test_shows_the_queue_what_failed_and_what_to_type(self, capsys, data, fakes):
         folder = a_launch(data, "a", Array("41", 0, 3))
         (folder / "41_2.out").write_text("sdbatch: error: workers die over this model\n")
-        fakes.says("squeue", "41 0 RUNNING\n49 N/A PENDING\n")
+        fakes.says(
+            "squeue", "41 0 RUNNING None\n41 1 PENDING QOSLimit\n49 N/A PENDING Dependency\n"
+        )
         lines = self.shown(capsys, data).splitlines()
         assert lines[-3:] == [
-            "tasks          1 running; merge pending",
+            "tasks          1 running, 1 pending (QOSLimit); merge pending",
             f"failed task    2: sdbatch: error: workers die over this model; {folder / '41_2.out'}",
             "resubmit       cd /work && python -m sdbatch launcher=slurm launcher.resubmit=true",
         ]
