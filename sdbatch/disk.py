@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -17,18 +19,25 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write or replace a small file: readers see the old one or the new one, each whole."""
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # machines may share a pid
+@contextlib.contextmanager
+def written_aside(path: Path, text: str) -> Iterator[Path]:
+    """A file with the text beside `path`, on the disk, to be put in its place; gone afterwards."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # machines may share a pid
     try:
-        with unfinished.open("w", encoding="utf-8") as file:
+        with aside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
-        fsync(path.parent)
+        yield aside
     finally:
-        unfinished.unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write or replace a small file: readers see the old one or the new one, each whole."""
+    with written_aside(path, text) as aside:
+        aside.replace(path)
+        fsync(path.parent)
 
 
 def is_full(error: OSError) -> bool:

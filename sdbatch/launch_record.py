@@ -1,6 +1,6 @@
 """`launch.json`: what was handed to a scheduler, for its tasks and for whoever looks later.
 
-<dataset>/logs/slurm-<time>/launch.json
+<dataset>/logs/<scheduler>-<time>/launch.json, the scheduler being slurm or ray.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def read_launch(folder: Path) -> Launch:
 
 
 def read_launches(dataset: Path) -> list[tuple[Path, Launch]]:
-    """All submissions of a dataset, oldest first, each with its folder; unreadable ones are none.
+    """All submissions of a dataset to Slurm, oldest first, each with its folder.
+
+    Unreadable ones are none.
 
     Args:
         dataset: its folder.

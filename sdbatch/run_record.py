@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from sdbatch.disk import fsync
+from sdbatch.disk import fsync, written_aside
 from sdbatch.errors import UserError
 from sdbatch.plan import Plan, Settings
 
@@ -167,19 +166,13 @@ def _is_run(record: Any) -> bool:
 def _create(path: Path, text: str) -> bool:
     """Write a file whole, unless it exists already; False if it did."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # machines may share a pid
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(unfinished, path)  # fails if the target exists, unlike a rename
+    with written_aside(path, text) as aside:
+        try:
+            os.link(aside, path)  # fails if the target exists, unlike a rename
+        except FileExistsError:
+            return False
         fsync(path.parent)
         return True
-    except FileExistsError:
-        return False
-    finally:
-        unfinished.unlink()
 
 
 def _short(value: Any) -> str:

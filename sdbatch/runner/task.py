@@ -1,7 +1,7 @@
 """What a run is of a whole launch: all of it, or one task of several.
 
 The contract with whatever starts tasks: `launcher=task launcher.index=I launcher.count=N`, the same
-output folder for all, and every task runs until it ends or is started again (docs/contracts.md).
+output folder for all, and every task runs until it ends or is started again (docs/slurm.md).
 """
 
 from __future__ import annotations
