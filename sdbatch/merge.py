@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sdbatch.command import DatasetParser, complain, print_folder, run, say
 from sdbatch.dataset.existing import open_dataset
 from sdbatch.dataset.merge import ShardsMissing, merge
-from sdbatch.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UserError
+from sdbatch.errors import EXIT_INTERRUPTED, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def _merge(given: argparse.Namespace) -> int:
         raise UserError(f"{given.folder}: {summary.line()}")
     say(summary.line())
     print_folder(given.folder)
-    return EXIT_DONE if summary.ok == summary.planned else EXIT_SOME_FAILED
+    return summary.exit_code
 
 
 if __name__ == "__main__":

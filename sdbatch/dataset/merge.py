@@ -23,7 +23,7 @@ from sdbatch.dataset.schema import STATUSES
 from sdbatch.dataset.shard import ShardStore, check_columns
 from sdbatch.dataset.work import WorkDone
 from sdbatch.disk import fsync
-from sdbatch.errors import UserError
+from sdbatch.errors import EXIT_DONE, EXIT_SOME_FAILED, UserError
 from sdbatch.plan import Plan
 
 _ROW_GROUP_BYTES = 64 * 2**20
@@ -51,6 +51,11 @@ class Summary:
     def complete(self) -> bool:
         """Every planned image has a row, whatever became of it."""
         return sum(self.counts.values()) == self.planned
+
+    @property
+    def exit_code(self) -> int:
+        """That of the contract, for a dataset that is complete."""
+        return EXIT_DONE if self.ok == self.planned else EXIT_SOME_FAILED
 
     def line(self) -> str:
         """The proof, as `64 planned = 62 ok + 1 failed + 1 blank`."""

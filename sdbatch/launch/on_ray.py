@@ -27,9 +27,7 @@ from sdbatch.config.schema import LauncherConfig
 from sdbatch.dataset.existing import open_dataset
 from sdbatch.dataset.merge import merge
 from sdbatch.errors import (
-    EXIT_DONE,
     EXIT_INTERRUPTED,
-    EXIT_SOME_FAILED,
     EXIT_USER_ERROR,
     Interruption,
     UserError,
@@ -202,8 +200,10 @@ def make_on_ray(config: Config, given: Given) -> tuple[Path, int]:
             planned.launch.write(folder)
             _run(Tasks(ray, planned, folder, config.launcher), config.grace_s)
     summary = merge(*open_dataset(dataset))
+    if not summary.complete:
+        raise UserError(f"{dataset}: {summary.line()}")
     say(summary.line())
-    return dataset, EXIT_DONE if summary.ok == summary.planned else EXIT_SOME_FAILED
+    return dataset, summary.exit_code
 
 
 def _run(tasks: Tasks, grace_s: float) -> None:

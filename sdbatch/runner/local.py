@@ -22,7 +22,7 @@ from sdbatch.dataset.merge import merge
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.disk import is_full
 from sdbatch.engine.device import Device
-from sdbatch.errors import EXIT_DONE, EXIT_SOME_FAILED, Interruption, UserError
+from sdbatch.errors import EXIT_DONE, Interruption, UserError
 from sdbatch.plan import Plan
 from sdbatch.run_record import adopt_run, changed_settings, read_run
 from sdbatch.runner.batches import Engine
@@ -208,5 +208,4 @@ def _finish(job: Job, store: ShardStore) -> Outcome:
             f"{job.folder}: {summary.planned} images planned, but the shards hold "
             f"{sum(summary.counts.values())}"
         )
-    done = summary.ok == summary.planned
-    return Outcome(job.folder, EXIT_DONE if done else EXIT_SOME_FAILED)
+    return Outcome(job.folder, summary.exit_code)

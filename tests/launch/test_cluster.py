@@ -34,20 +34,8 @@ def slurm(tmp_path_factory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def table(tmp_path) -> Path:
-    return runs.a_table(tmp_path, ROWS)
-
-
-@pytest.fixture
 def data(tmp_path) -> Path:
     return tmp_path / "my data"
-
-
-@pytest.fixture
-def expected(tmp_path, table) -> dict:
-    """What a local run makes of the table."""
-    assert runs.run(table, tmp_path / "local").exit_code == EXIT_DONE
-    return runs.contents(tmp_path / "local")
 
 
 def slow(tmp_path: Path, seconds: float) -> str:

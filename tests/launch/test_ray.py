@@ -12,27 +12,8 @@ from ray.cluster_utils import Cluster
 
 from sdbatch.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 from tests.composing import refusal
-from tests.launch.test_cluster import slow, worker_processes
+from tests.launch.test_cluster import a_shard_is_there, slow, worker_processes
 from tests.runner import runs
-
-ROWS = 48
-
-
-@pytest.fixture
-def table(tmp_path) -> Path:
-    return runs.a_table(tmp_path, ROWS)
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def expected(tmp_path, table) -> dict:
-    """What a local run makes of the table."""
-    assert runs.run(table, tmp_path / "local").exit_code == EXIT_DONE
-    return runs.contents(tmp_path / "local")
 
 
 @pytest.fixture
@@ -63,10 +44,6 @@ def start(table: Path, data: Path, address: str, *more: str) -> subprocess.Popen
     )  # fmt: skip
 
 
-def a_shard_is_there(data: Path) -> bool:
-    return any((data / "shards").glob("*"))
-
-
 def output(data: Path) -> str:
     return "".join(path.read_text() for path in sorted(data.glob("logs/ray-*/*.out")))
 
@@ -79,14 +56,14 @@ def test_actors_make_what_a_local_run_makes(cluster, table, data, expected):
 
 
 def test_a_lost_node_takes_nothing_with_it(cluster, tmp_path, table, data, expected):
-    launched = start(table, data, cluster.address, slow(tmp_path, 0.2))
+    launched = start(table, data, cluster.address, slow(tmp_path, 0.5))
     runs.wait_until(lambda: a_shard_is_there(data), "the first shard")
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     ended = runs.ended(launched)
     assert ended.code == EXIT_DONE
     assert "was lost" in ended.stderr
     assert runs.contents(data) == expected
-    assert worker_processes(data) == []
+    runs.wait_until(lambda: not worker_processes(data), "the tasks' end", 10)
 
 
 def test_a_task_that_is_killed_is_started_again(cluster, tmp_path, table, data, expected):

@@ -31,11 +31,6 @@ def table(tmp_path) -> Path:
     return runs.a_table(tmp_path, ROWS)
 
 
-@pytest.fixture
-def data(tmp_path) -> Path:
-    return tmp_path / "data"
-
-
 def launch(table: Path, data: Path, *more: str) -> Submitted:
     given = [*runs.overrides(table, data), "launcher=slurm", "launcher.gpus=0", *more]
     return submit(job(*given), Given(given, [], runs.ROOT))

@@ -6,33 +6,11 @@ import shutil
 import signal
 from pathlib import Path
 
-import pytest
-
 from sdbatch.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 from sdbatch.launch_record import Launch
 from tests.runner import runs
 from tests.runner.faults import Await, Faulty, Pause
 from tests.test_launch_record import TABLE
-
-ROWS = 48
-SHARDS = 12
-
-
-@pytest.fixture
-def table(tmp_path) -> Path:
-    return runs.a_table(tmp_path, ROWS)
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def expected(tmp_path, table) -> dict:
-    """What a local run makes of the table."""
-    assert runs.run(table, tmp_path / "alone").exit_code == EXIT_DONE
-    return runs.contents(tmp_path / "alone")
 
 
 def part(index: int, count: int, *more: str) -> list[str]:
