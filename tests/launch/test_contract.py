@@ -12,6 +12,8 @@ from tests.runner import runs
 from tests.runner.faults import Await, Faulty, Pause
 from tests.test_launch_record import TABLE
 
+SHARDS = 12
+
 
 def part(index: int, count: int, *more: str) -> list[str]:
     return ["launcher=task", f"launcher.index={index}", f"launcher.count={count}", *more]
