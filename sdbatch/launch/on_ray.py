@@ -252,6 +252,8 @@ def _wait(tasks: Tasks, seconds: float) -> None:
 def _connected(launcher: LauncherConfig) -> Iterator[ModuleType]:
     """Ray, connected to its cluster, or to one that is started here and ended again."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A cluster that is started here yields to nobody, as `launcher=local` does; Ray's own is 15.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError as error:

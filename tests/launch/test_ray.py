@@ -20,6 +20,8 @@ from tests.runner import runs
 def cluster(monkeypatch) -> Iterator[Cluster]:
     """A head that takes no work, and two nodes that take a task each."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # At Ray's own niceness of 15 tasks get next to nothing while other tests run beside them.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     memory = 80 * 2**20
     running = Cluster(
         initialize_head=True,
