@@ -13,7 +13,7 @@ ACROSS_LINES := tests/models tests/samplers tests/weights tests/convert tests/en
 # each other at the end.
 SIDE_BY_SIDE := --numprocesses=$(shell echo $$(( $$(nproc) + 1 ))) --dist=worksteal
 
-.PHONY: help env env-paddle26 slurm demo test test-paddle33 test-paddle26 test-paddle26-full \
+.PHONY: help env env-paddle26 programs demo test test-paddle33 test-paddle26 test-paddle26-full \
         crash-test lint format bench tables locks clean
 
 help: ## this list
@@ -25,15 +25,15 @@ env: ## .venv from the lock (Paddle 3.3, CPU, with the development tools)
 env-paddle26: ## .venv-paddle26, the same on Paddle 2.6.2
 	@tools/setup_env.sh $(VENV26) requirements/paddle26.lock
 
-slurm: ## Slurm's programs, for the tests that run a cluster on the loopback address
-	@tools/setup_slurm.sh
+programs: ## other software that tests use: Slurm for a cluster here, exiftool and exempi
+	@tools/setup_programs.sh
 
 demo: env ## the main job on the bundled checkpoint and table; prints the dataset folder
 	$(VENV)/bin/python -m sdbatch prompts=shapes model=demo
 
 test: lint test-paddle33 test-paddle26 ## lint, all tests on Paddle 3.3, the essential ones on 2.6
 
-test-paddle33: env slurm ## all tests on Paddle 3.3
+test-paddle33: env programs ## all tests on Paddle 3.3
 	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 test-paddle26: env-paddle26 ## numbers, pictures and whole commands on Paddle 2.6.2

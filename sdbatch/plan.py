@@ -26,8 +26,8 @@ NUMERICS_VERSION = 2
 class Settings:
     """Everything that decides the pixels of a whole dataset. Rows may override some of it.
 
-    `shortcuts` holds those that are on, so that without any a dataset is what it was before there
-    were shortcuts.
+    `label` is what pictures say of themselves, empty for nothing. `shortcuts` holds those that are
+    on, so that without any a dataset is what it was before there were shortcuts.
     """
 
     family: str
@@ -50,6 +50,7 @@ class Settings:
     seed: int
     noise: str
     image_format: str
+    label: Mapping[str, Any]
     table_sha256: str
     numerics_version: int = NUMERICS_VERSION
     shortcuts: Mapping[str, Any] = field(default_factory=dict)

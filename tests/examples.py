@@ -60,6 +60,7 @@ def some_settings(**changes: Any) -> Settings:
         "seed": 0,
         "noise": "torch_cpu",
         "image_format": "png",
+        "label": {},
         "table_sha256": "c" * 64,
         "numerics_version": 2,
     }

@@ -189,6 +189,22 @@ class TestRefuses:
             ("prompts.limit=0", "prompts.limit: expected 1 or more, found 0"),
             ("output.shard_size=0", "output.shard_size: expected 1 or more, found 0"),
             ("output.png_compression=10", "output.png_compression: expected 0 to 9, found 10"),
+            ("output.webp_quality=0", "output.webp_quality: expected 1 to 100, found 0"),
+            (
+                "label.height=0.04",
+                "label.height: expected 0.05 (GB 45438-2025) to 0.5 of the shorter side, "
+                "found 0.04",
+            ),
+            ("label.opacity=0.2", "label.opacity: expected 0.3 to 1, found 0.2"),
+            (
+                "label.text=新华社",
+                "label.text: expected AI or 人工智能, and 生成 or 合成 (GB 45438-2025), "
+                "found 新华社",
+            ),
+            (
+                "label.producer=''",
+                "label.producer: expected one line of up to 200 characters, found ''",
+            ),
             ("seed=-1", "seed: expected 0 to 2^63-1, found -1"),
             (f"seed={2**63}", f"seed: expected 0 to 2^63-1, found {2**63}"),
             ("guidance_scale=-1", "guidance_scale: expected a number from 0 up, found -1.0"),
@@ -285,6 +301,10 @@ class TestRefuses:
             "output.jpeg_quality=1",
             "output.jpeg_quality=100",
             "output.png_compression=0",
+            "output.webp_quality=100",
+            "label.height=0.5",
+            "label.opacity=0.3",
+            "label.text=本图由人工智能合成",
             "prompts.limit=null",
             "shortcuts.guidance_interval=[0,1]",
             "shortcuts.guidance_interval=null",
@@ -310,8 +330,13 @@ class TestRefuses:
         line = refusal("+output.size=3")
         assert line.startswith("output.size: no such key; ")
         assert line.endswith(
-            "expected one of format, dir, shard_size, image_format, png_compression, jpeg_quality"
+            "expected one of format, dir, shard_size, image_format, png_compression, "
+            "jpeg_quality, webp_quality, webp_lossless"
         )
+
+    def test_a_label_beside_none(self):
+        line = refusal("label=none", "label.producer=新华社")
+        assert line == "label.producer: 新华社: not for label=none"
 
     def test_a_value_made_into_a_group(self):
         assert refusal("batch_size={a:1}") == (

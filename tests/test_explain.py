@@ -7,7 +7,7 @@ from tests.composing import folder, refusal
 
 KEYS = (
     "expected one of prompts, model, scheduler, text, shortcuts, precision, engine, output, "
-    "launcher, steps, guidance_scale, guidance_rescale, strength, negative_prompt, "
+    "label, launcher, steps, guidance_scale, guidance_rescale, strength, negative_prompt, "
     "images_per_prompt, width, height, seed, noise, max_input_mb, max_input_megapixels, "
     "batch_size, device, devices, workers, resume, retry_failed, grace_s, stop_at, max_hours, "
     "watchdog_s, check_space, metrics"
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.usefixtures(folder.__name__)
         (
             "output.shard=8",
             "output.shard: no such key; did you mean output.shard_size? "
-            "expected one of format, dir, shard_size, image_format, png_compression, jpeg_quality",
+            "expected one of format, dir, shard_size, image_format, png_compression, "
+            "jpeg_quality, webp_quality, webp_lossless",
         ),
         (
             "prompts={pth: x}",
@@ -119,7 +120,7 @@ def test_a_choice_that_is_not_there(override, line):
         ("model.embeddings=[{token: a}]", "model.embeddings[0].path: required, but not given"),
         (
             "output.image_format=gif",
-            "output.image_format: Invalid value 'gif', expected one of [png, jpeg]",
+            "output.image_format: Invalid value 'gif', expected one of [png, jpeg, webp]",
         ),
         (
             "resume=maybe",
@@ -211,7 +212,7 @@ class TestTheCommand:
     def test_null_where_a_choice_is_expected(self, sdbatch, override):
         assert self.line(sdbatch(override)) == (
             "a group (prompts, model, scheduler, text, shortcuts, precision, engine, output, "
-            "launcher, experiment) takes the name of a choice, found null or a number"
+            "label, launcher, experiment) takes the name of a choice, found null or a number"
         )
 
     def test_a_yaml_that_is_not_yaml(self, sdbatch, folder):

@@ -144,7 +144,7 @@ class TestShards:
 class TestFingerprint:
     def test_never_changes(self):
         assert some_settings().fingerprint == (
-            "bc915071219f13f8ee2e4e97e3655d75b9d096b153b991c7a950d977bdafbab9"
+            "c60accb225c8f372d8a6116b1c5a92df645ac26862e707266affb7ef49968906"
         )
 
     def test_is_that_of_a_dataset_from_before_there_were_shortcuts_where_there_are_none(self):

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from sdbatch.labels.mark import CORNERS, Mark
 from sdbatch.noise import NOISE_SOURCES
 from sdbatch.samplers import SIGMA_NAMES, SOLVER_NAMES, SPACINGS
 
@@ -55,6 +56,17 @@ class ImageFormatName(Enum):
 
     png = "png"
     jpeg = "jpeg"
+    webp = "webp"
+
+
+class LabelName(Enum):
+    """Which labels AI-made pictures get."""
+
+    none = "none"
+    gb45438 = "gb45438"
+
+
+CornerName = Enum("CornerName", {name: name for name in CORNERS})
 
 
 class ResumeName(Enum):
@@ -194,6 +206,23 @@ class OutputConfig:
     image_format: ImageFormatName = ImageFormatName.png
     png_compression: int = 6
     jpeg_quality: int = 95
+    webp_quality: int = 90
+    webp_lossless: bool = False
+
+
+@dataclass
+class LabelConfig:
+    """What pictures say of themselves: in the file (producer, propagator), and to the eye."""
+
+    name: LabelName = LabelName.none
+    producer: str | None = None
+    propagator: str | None = None
+    mark: bool = True
+    text: str = Mark.text
+    corner: CornerName = CornerName[Mark.corner]
+    height: float = Mark.height
+    opacity: float = Mark.opacity
+    font: str | None = None
 
 
 @dataclass
@@ -247,6 +276,7 @@ class Config:
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    label: LabelConfig = field(default_factory=LabelConfig)
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     steps: int = 20
     guidance_scale: float = 7.5

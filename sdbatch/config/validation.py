@@ -10,8 +10,9 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, Node, OmegaConf
 
-from sdbatch.config.schema import Config, LauncherConfig, ModelConfig
+from sdbatch.config.schema import Config, LabelConfig, LabelName, LauncherConfig, ModelConfig
 from sdbatch.errors import UserError
+from sdbatch.labels.mark import LEAST_HEIGHT
 from sdbatch.noise import MAX_SEED
 
 
@@ -27,6 +28,12 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "prompts.limit": _at_least(1),
     "output.png_compression": (lambda value: 0 <= value <= 9, "0 to 9"),
     "output.jpeg_quality": (lambda value: 1 <= value <= 100, "1 to 100"),
+    "output.webp_quality": (lambda value: 1 <= value <= 100, "1 to 100"),
+    "label.height": (
+        lambda value: LEAST_HEIGHT <= value <= 0.5,
+        f"{LEAST_HEIGHT} (GB 45438-2025) to 0.5 of the shorter side",
+    ),
+    "label.opacity": (lambda value: 0.3 <= value <= 1, "0.3 to 1"),
     "seed": (lambda value: 0 <= value <= MAX_SEED, "0 to 2^63-1"),
     "guidance_scale": _NOT_NEGATIVE,
     "guidance_rescale": (lambda value: 0 <= value <= 1, "0 to 1"),
@@ -81,6 +88,7 @@ def validate(composed: DictConfig) -> Config:
     for key in ("batch_size", "workers"):
         _check_count(key, getattr(config, key))
     _check_count("output.shard_size", config.output.shard_size)
+    _check_label(config.label)
     _check_launcher(config.launcher)
     if config.engine.card is not None and not config.engine.explain:
         raise UserError(
@@ -93,6 +101,28 @@ def validate(composed: DictConfig) -> Config:
         raise UserError(f"devices: expected different numbers from 0 up, found {config.devices}")
     return config
 
+
+def _check_label(label: LabelConfig) -> None:
+    """Whoever names a producer shall not believe that pictures without labels have one."""
+    texts = {"producer": label.producer, "propagator": label.propagator, "text": label.text}
+    for name, text in texts.items():
+        if text is not None and not (text.strip() and text.isprintable() and len(text) <= 200):
+            raise UserError(
+                f"label.{name}: expected one line of up to 200 characters, found {text!r}"
+            )
+    if label.name is LabelName.none:
+        default = LabelConfig()
+        for item in fields(LabelConfig):
+            if (value := getattr(label, item.name)) != getattr(default, item.name):
+                raise UserError(f"label.{item.name}: {value}: not for label=none")
+    elif not (_SAYS_AI.search(label.text) and _SAYS_MADE.search(label.text)):
+        raise UserError(
+            f"label.text: expected AI or 人工智能, and 生成 or 合成 (GB 45438-2025), "
+            f"found {label.text}"
+        )
+
+
+_SAYS_AI, _SAYS_MADE = re.compile("AI|人工智能"), re.compile("生成|合成")
 
 _TASK_KEYS = {"index", "count", "record"}
 _RAY_KEYS = {"tasks", "max_parallel", "gpus", "cpus", "python", "max_requeues", "address"}

@@ -16,11 +16,12 @@ from PIL import Image
 
 from sdbatch.dataset.schema import COLUMNS, STATUSES
 from sdbatch.dataset.shard import DamagedShard, ShardStore, column_difference
+from sdbatch.labels import BadLabel, found_in
 
 _PARTS = {"images", "metadata.parquet", "shard.json"}
 _USED = (
     "image_id", "status", "error_type", "shard_id",
-    "file_name", "width", "height", "format", "bytes", "sha256",
+    "file_name", "width", "height", "format", "bytes", "sha256", "aigc_label", "aigc_produce_id",
 )  # fmt: skip
 
 
@@ -193,6 +194,18 @@ def _check_file(path: Path, row: Mapping[str, Any]) -> tuple[str, str] | None:
             image.load()
     except Exception as error:  # Pillow has no one error for files that it cannot decode
         return "torn", f": cannot be decoded ({type(error).__name__})"
+    return _check_label(data, row) if row["aigc_label"] else None
+
+
+def _check_label(data: bytes, row: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What is wrong with the implicit label."""
+    try:
+        found = found_in(data)
+    except BadLabel as error:
+        return "mismatch", f": {error}"
+    if found.ProduceID != row["aigc_produce_id"]:
+        expected = f"expected {row['aigc_produce_id']}"
+        return "mismatch", f": AIGC.ProduceID {found.ProduceID}, {expected}"
     return None
 
 

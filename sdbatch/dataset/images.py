@@ -21,14 +21,16 @@ class ImageFormat:
     """How pictures are written.
 
     Args:
-        name: `png` or `jpeg`.
-        quality: of a JPEG file, 1 to 100.
+        name: `png`, `jpeg` or `webp`.
+        quality: of a JPEG or WebP file, 1 to 100.
         compression: of a PNG file, zlib level 0 to 9; no pixel depends on it.
+        lossless: whether a WebP file keeps every pixel; its quality then decides nothing.
     """
 
     name: str
     quality: int = 95
     compression: int = 6
+    lossless: bool = False
 
     @property
     def suffix(self) -> str:
@@ -37,8 +39,23 @@ class ImageFormat:
 
     @property
     def label(self) -> str:
-        """What decides the pixels that a reader gets: `png` or `jpeg q95`."""
-        return f"jpeg q{self.quality}" if self.name == "jpeg" else self.name
+        """What decides the pixels that a reader gets: `png`, `jpeg q95` or `webp lossless`."""
+        if self.exact:
+            return self.name if self.name == "png" else f"{self.name} lossless"
+        return f"{self.name} q{self.quality}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether a reader gets the very pixels that were written."""
+        return self.name == "png" or (self.name == "webp" and self.lossless)
+
+    @classmethod
+    def from_label(cls, label: str) -> ImageFormat:
+        """The format that has this `label`."""
+        name, _, quality = label.partition(" ")
+        if quality.startswith("q"):
+            return cls(name, quality=int(quality[1:]))
+        return cls(name, lossless=quality == "lossless")
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -79,12 +96,14 @@ def encode(pixels: np.ndarray, parameters: str, form: ImageFormat) -> bytes:
 
     Args:
         pixels: uint8 [height, width, 3].
-        parameters: the text: in PNG the chunk `parameters`, in JPEG the EXIF tag UserComment.
+        parameters: the text: in PNG the chunk `parameters`, else the EXIF tag UserComment.
         form: the kind of file.
     """
     image = Image.fromarray(pixels)
     if form.name == "jpeg":
         return _jpeg(image, parameters, form.quality)
+    if form.name == "webp":
+        return _webp(image, parameters, form)
     info = PngInfo()
     info.add_text("parameters", parameters)  # not Latin-1: as an international (UTF-8) chunk
     buffer = io.BytesIO()
@@ -106,6 +125,16 @@ def _jpeg(image: Image.Image, parameters: str, quality: int) -> bytes:
     size = file.tell()
     file.seek(0)
     return file.read(size)
+
+
+def _webp(image: Image.Image, parameters: str, form: ImageFormat) -> bytes:
+    buffer = io.BytesIO()
+    # Without loss, quality is how hard the encoder tries: 50 is near the smallest file.
+    quality = 50 if form.lossless else form.quality
+    # Pillow takes the heading off, as is right; Adobe's library cannot read the file without one.
+    exif = _EXIF_START + _exif(parameters)
+    image.save(buffer, "WEBP", quality=quality, lossless=form.lossless, method=4, exif=exif)
+    return buffer.getvalue()
 
 
 _EXIF_START = b"Exif\0\0"

@@ -28,6 +28,7 @@ from sdbatch.run_record import adopt_run, changed_settings, read_run
 from sdbatch.runner.batches import Engine
 from sdbatch.runner.engines import load_engine
 from sdbatch.runner.helping import Helper
+from sdbatch.runner.labelling import told
 from sdbatch.runner.limits import Limits
 from sdbatch.runner.logs import start_logging
 from sdbatch.runner.messages import Unit
@@ -184,6 +185,7 @@ def _begin(
     )  # fmt: skip
     for line in job.model.checkpoint.evidence:
         log.info("%s", line)
+    log.info("%s", told(job.label, config.label))
     if config.output.shard_size not in ("auto", plan.shard_size):
         log.info("output.shard_size stays %d, as this dataset began", plan.shard_size)
     for change in changed_settings(existing, plan) if existing else ():

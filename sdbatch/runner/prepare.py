@@ -21,10 +21,12 @@ from sdbatch.engine.memory import available_memory, workers_that_fit
 from sdbatch.engine.options import EngineOptions
 from sdbatch.errors import UserError
 from sdbatch.inputs import ImageLimits
+from sdbatch.labels import Label
 from sdbatch.plan import Plan, Settings
 from sdbatch.prompts import PromptDefaults, PromptTable, TableSummary
 from sdbatch.run_record import matching_plan, read_run
 from sdbatch.runner.engine_options import settle_engine
+from sdbatch.runner.labelling import open_label
 from sdbatch.runner.model import Model, open_model
 from sdbatch.samplers import UnsupportedSchedule
 
@@ -42,6 +44,7 @@ class Job:
     schema: pa.Schema
     batch_size: int
     image_format: ImageFormat
+    label: Label | None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def prepare(config: Config, known: TableSummary | None = None) -> Prepared:
         schema=_schema(named.table, named.model, plan.settings),
         batch_size=engine.batch_size,
         image_format=_image_format(config.output),
+        label=named.label,
     )
     return Prepared(job, devices)
 
@@ -115,6 +119,7 @@ class _Named:
     table: PromptTable
     model: Model
     defaults: PromptDefaults
+    label: Label | None
 
     def check(self, known: TableSummary | None) -> TableSummary:
         """Read the whole table, unless it is the known one."""
@@ -137,7 +142,7 @@ def _open(config: Config) -> _Named:
         height=config.height or model.side,
         strength=config.strength,
     )
-    return _Named(table, model, defaults)
+    return _Named(table, model, defaults, open_label(config.label))
 
 
 def _plan(
@@ -181,9 +186,9 @@ def _choose_devices(config: Config, model: Model) -> tuple[Device, ...]:
 
 
 def _image_format(output: OutputConfig) -> ImageFormat:
-    return ImageFormat(
-        output.image_format.value, quality=output.jpeg_quality, compression=output.png_compression
-    )
+    name = output.image_format.value
+    quality = output.webp_quality if name == "webp" else output.jpeg_quality
+    return ImageFormat(name, quality, output.png_compression, output.webp_lossless)
 
 
 def _settings(config: Config, named: _Named, precision: str, summary: TableSummary) -> Settings:
@@ -199,6 +204,7 @@ def _settings(config: Config, named: _Named, precision: str, summary: TableSumma
         images_per_prompt=config.images_per_prompt,
         seed=config.seed,
         image_format=_image_format(config.output).label,
+        label=named.label.settings if named.label else {},
         table_sha256=summary.sha256,
     )
 

@@ -7,7 +7,6 @@ the last run recorded, and must agree with `run.json`.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -34,10 +33,11 @@ from sdbatch.runner.batches import Engine
 from sdbatch.runner.engine_options import settle_engine
 from sdbatch.runner.engines import open_engine
 from sdbatch.runner.inputs import load_inputs
+from sdbatch.runner.labelling import open_label
 from sdbatch.runner.model import open_model
 from sdbatch.stopwatch import Stopwatch
 
-TOLERANCES = {"png": 1, "jpeg": 8}
+_EXACT, _LOSSY = 1, 8
 """Of 255: the size of a micro-batch may round a value the other way, which JPEG then enlarges."""
 
 
@@ -80,6 +80,7 @@ def regenerate(
     store, plan = open_dataset(folder)
     job = _recorded_config(folder, overrides)
     engine = _open_engine(job, plan.settings, folder)
+    label = open_label(job.label)
     load = partial(
         load_inputs,
         folder=Path(job.prompts.path).parent,
@@ -97,9 +98,12 @@ def regenerate(
         except (BadImage, RuntimeError, MemoryError, ValueError) as error:
             yield Remade(row["image_id"], None, why_not=one_line(error))
             continue
-        form = _image_format(plan.settings.image_format)
-        difference = _difference(pixels, form, folder / row["file_name"])
-        yield Remade(row["image_id"], difference, TOLERANCES[form.name])
+        form = ImageFormat.from_label(plan.settings.image_format)
+        made = pixels if pixels.dtype == np.uint8 else to_bytes(pixels)
+        if label is not None and row["aigc_label"]:
+            made = label.drawn(made)
+        difference = _difference(made, form, folder / row["file_name"])
+        yield Remade(row["image_id"], difference, _EXACT if form.exact else _LOSSY)
 
 
 def _recorded_config(folder: Path, overrides: Sequence[str]) -> Config:
@@ -182,15 +186,9 @@ def _request(row: Mapping[str, Any]) -> ImageRequest:
     )
 
 
-def _image_format(label: str) -> ImageFormat:
-    quality = re.fullmatch(r"jpeg q(\d+)", label)
-    return ImageFormat("jpeg", quality=int(quality[1])) if quality else ImageFormat("png")
-
-
-def _difference(pixels: np.ndarray, form: ImageFormat, file: Path) -> int:
+def _difference(made: np.ndarray, form: ImageFormat, file: Path) -> int:
     """The largest difference from the file's pixels, of 255, after the same encoding."""
-    made = pixels if pixels.dtype == np.uint8 else to_bytes(pixels)
-    if form.name != "png":
+    if not form.exact:
         made = _decoded(BytesIO(encode(made, "", form)))
     found = _decoded(file)
     if found.shape != made.shape:

@@ -6,6 +6,7 @@ on their way to the disk, so that memory stays bounded.
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -16,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from sdbatch.config.schema import LabelName
 from sdbatch.dataset.images import encode, judge, to_bytes
 from sdbatch.dataset.shard import ShardWriter
 from sdbatch.engine.device import Device
+from sdbatch.labels import produce_id
+from sdbatch.plan import PlannedImage
 from sdbatch.runner import rows
 from sdbatch.runner.batches import Engine, Made, is_oom
 from sdbatch.runner.messages import Unit
@@ -134,8 +138,8 @@ class Writing:
                 shard=unit.shard, attempts=unit.attempts.get(image.image_id, 0) + 1,
             )  # fmt: skip
             if status == "ok":
-                text = rows.parameters(job, image.request)
-                data = encode(pixels, text, job.image_format)
+                data, columns = _file(job, image, pixels)
+                row |= columns
         if status == "ok":
             with unit.watch.stage("write"):
                 row |= unit.writer.add_image(image.image_id, data, job.image_format.suffix)
@@ -146,6 +150,18 @@ class Writing:
         while (unit := self._finished.get()) is not None:
             self.drain(unit)
             self._close(unit)
+
+
+def _file(job: Job, image: PlannedImage, pixels: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+    """The image file with its labels, and the columns that tell of its pixels and labels."""
+    # Of the pixels before any mark: rows from the top, RGB, one byte each.
+    columns = {"pixels_sha256": hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()}
+    text, label = rows.parameters(job, image.request), job.label
+    if label is None:
+        return encode(pixels, text, job.image_format), columns
+    number = produce_id(job.plan.settings.fingerprint, image.image_id)
+    data = label.attached(encode(label.drawn(pixels), text, job.image_format), number)
+    return data, {**columns, "aigc_label": LabelName.gb45438.value, "aigc_produce_id": number}
 
 
 def _judged(made: Made) -> tuple[str, np.ndarray | None]:

@@ -12,7 +12,7 @@ from tests.examples import many_columns, metadata_row
 CONTRACT = """
     image_id prompt_id sample_index prompt negative_prompt seed shard_id fingerprint
     status error_type error_message attempts
-    file_name width height format bytes sha256
+    file_name width height format bytes sha256 pixels_sha256 aigc_label aigc_produce_id
     guidance_rescale tokens truncated init_image init_image_sha256 mask mask_sha256 strength
     original_width original_height crop_left crop_top target_width target_height
     model weights_sha256 scheduler steps guidance_scale precision engine device
@@ -31,9 +31,12 @@ def test_seeds_have_64_bits_and_times_a_zone():
 
 def test_only_outcome_file_and_conditioning_columns_may_be_null():
     nullable = [field.name for field in COLUMNS if field.nullable]
-    assert nullable[:6] == ["error_type", "error_message", "file_name", "format", "bytes", "sha256"]
+    assert nullable[:9] == [
+        "error_type", "error_message", "file_name", "format", "bytes", "sha256", "pixels_sha256",
+        "aigc_label", "aigc_produce_id",
+    ]  # fmt: skip
     conditioning = COLUMNS.names[COLUMNS.names.index("tokens") : COLUMNS.names.index("model")]
-    assert nullable[6:] == conditioning
+    assert nullable[9:] == conditioning
 
 
 def test_a_failed_picture_has_a_row():

@@ -18,6 +18,7 @@ from sdbatch.dataset.merge import merge
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.dataset.verify import Report, discard, verify
 from sdbatch.errors import UserError
+from sdbatch.labels import Label
 from tests.dataset.making import a_plan, begin, make, make_all, picture
 
 STATUSES = ["ok", "ok", "failed", "ok", "ok", "blank", "ok", "oom", "ok", "ok"]
@@ -73,6 +74,18 @@ def swap_picture(shard: Path, data: bytes) -> None:
     set_column(shard / "metadata.parquet", "sha256", lambda v: first_changed(v, digest))
 
 
+def labelled_as(pictures_id: str, columns_id: str) -> Callable[[Path], object]:
+    """The first picture gets a label with one number, and metadata that tell of another."""
+
+    def damage(shard: Path) -> None:
+        table = shard / "metadata.parquet"
+        swap_picture(shard, Label("新华社").attached(image(shard).read_bytes(), pictures_id))
+        set_column(table, "aigc_label", lambda v: first_changed(v, "gb45438"))
+        set_column(table, "aigc_produce_id", lambda v: first_changed(v, columns_id))
+
+    return damage
+
+
 def first_id(shard: Path) -> str:
     return {"00000": "0-000", "00001": "4-000", "00002": "8-000"}[shard.name]
 
@@ -89,6 +102,16 @@ def encoded(kind: str, size: tuple[int, int]) -> bytes:
 
 # What can happen to a finished shard: what is done to its folder, and what must be said of it.
 DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "no label": (
+        lambda shard: set_column(
+            shard / "metadata.parquet", "aigc_label", lambda v: first_changed(v, "gb45438")
+        ),
+        "mismatch", ": no XMP in the file",
+    ),
+    "the label of another picture": (
+        labelled_as("a-number", "another-number"),
+        "mismatch", ": AIGC.ProduceID a-number, expected another-number",
+    ),
     "metadata gone": (
         lambda shard: (shard / "metadata.parquet").unlink(),
         "missing", "metadata.parquet is missing",

@@ -1,7 +1,7 @@
 """A real Slurm on this machine: munge, slurmctld, and a slurmd for each of several small nodes.
 
 Nothing of the system's own Slurm is touched: key, sockets, ports, state and logs are in one folder.
-Needs Debian's slurm-wlm and munge (tools/setup_slurm.sh), no rights.
+Needs Debian's slurm-wlm and munge (tools/setup_programs.sh), no rights.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ SMALL = ("launcher.gpus=0", "launcher.cpus=1", "launcher.memory=500M", "launcher
 def slurm(tmp_path_factory) -> Iterator[Cluster]:
     """One for all tests of this process."""
     if missing := lacking():
-        text = f"{', '.join(missing)}: not installed; tools/setup_slurm.sh installs Slurm"
-        if os.environ.get("SDBATCH_SLURM") == "required":
+        text = f"{', '.join(missing)}: not installed; tools/setup_programs.sh installs Slurm"
+        if os.environ.get("SDBATCH_PROGRAMS") == "required":
             pytest.fail(text)
         pytest.skip(text)
     with cluster(tmp_path_factory.mktemp("slurm")) as running:

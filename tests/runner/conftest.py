@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sdbatch.config.schema import Config, ModelConfig, OutputConfig, PromptsConfig
+from sdbatch.config.schema import (
+    Config,
+    LabelConfig,
+    LabelName,
+    ModelConfig,
+    OutputConfig,
+    PromptsConfig,
+)
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.run_record import adopt_run
 from sdbatch.runner.prepare import Job, prepare
@@ -16,11 +23,17 @@ def make_job(tmp_path, write_table):
     """`make_job(batch_size=2, prompt=[...], topic=[...])`: a job of a table with these columns, for
     whose prompts see `tests.runner.painter`. Pictures are 32x16, a shard has 5 rows."""
 
-    def make(batch_size: int = 3, output: dict | None = None, **columns) -> Job:
+    def make(
+        batch_size: int = 3,
+        output: dict | None = None,
+        label: LabelName = LabelName.none,
+        **columns,
+    ) -> Job:
         config = Config(
             prompts=PromptsConfig(path=str(write_table(**columns))),
             model=ModelConfig(path=str(ASSETS / "demo")),
             output=OutputConfig(dir=str(tmp_path / "dataset"), shard_size=5, **output or {}),
+            label=LabelConfig(label),
             width=32,
             height=16,
             batch_size=batch_size,

@@ -37,9 +37,10 @@ def regenerate(sdbatch):
     return run
 
 
-@pytest.mark.parametrize("image_format", ["png", "jpeg"])
-def test_images_come_out_as_they_were(rehearse, regenerate, image_format):
-    rehearse(f"output.image_format={image_format}")
+@pytest.mark.parametrize("label", ["none", "gb45438"])
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_images_come_out_as_they_were(rehearse, regenerate, image_format, label):
+    rehearse(f"output.image_format={image_format}", f"label={label}")
     code, lines = regenerate(6)
     assert (code, lines[-1]) == (0, "sdbatch: 6 images made again: 6 are as they were")
 

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdbatch.config.schema import ImageFormatName
+from sdbatch.config.schema import ImageFormatName, LabelName
 from sdbatch.dataset.images import to_bytes
 from sdbatch.dataset.writer import ShardCorrupt
 from sdbatch.engine.device import Device
+from sdbatch.labels import found_in, produce_id
 from sdbatch.runner.batches import Made
 from sdbatch.runner.messages import Unit
 from sdbatch.runner.writing import UNCOMMITTED, WAITING, OpenUnit, Writing
@@ -169,6 +171,26 @@ class TestOutcome:
         with running(job) as threads:
             row = outcome(threads)
         assert (row["format"], row["file_name"]) == ("jpeg", "shards/00000/images/0-000.jpg")
+
+
+class TestLabels:
+    def test_are_in_the_file_and_in_the_row(self, make_job):
+        job = make_job(label=LabelName.gb45438, prompt=["a"])
+        with running(job) as threads:
+            row = outcome(threads)
+            found = found_in(next((job.folder / "_tmp").glob("*/images/*.png")).read_bytes())
+        assert (found.ContentProducer, found.ProduceID) == ("sdbatch", row["aigc_produce_id"])
+        assert row["aigc_produce_id"] == produce_id(row["fingerprint"], row["image_id"])
+        assert row["aigc_label"] == "gb45438"
+
+    def test_leave_the_digest_of_the_pixels_alone(self, make_job, tmp_path):
+        digest = hashlib.sha256(to_bytes(a_picture(16, 32)).tobytes()).hexdigest()
+        for name, there in ((LabelName.gb45438, True), (LabelName.none, False)):
+            job = replace(make_job(prompt=["a"], label=name), folder=tmp_path / name.value)
+            with running(job) as threads:
+                row = outcome(threads)
+            assert row["pixels_sha256"] == digest
+            assert ("aigc_label" in row) == there
 
 
 class TestUnits:
