@@ -166,17 +166,17 @@ class Pipeline:
 
     def _chunks(self, request: ImageRequest) -> int:
         """How many chunks of text states the network reads: both halves of guidance alike."""
-        texts = [request.prompt]
+        texts = [request.text]
         if self._guided(request):
-            texts.append(request.negative_prompt)
+            texts.append(request.negative_text)
         return max(self.prompts.read(text).chunks for text in texts)
 
     def _reading(self, requests: Sequence[ImageRequest]) -> Reading:
         """What the network reads beside latents, negative halves first where guided."""
         dtype, chunks = self.unet.dtype, self._chunks(requests[0])
-        halves = [self.prompts.encode([r.prompt for r in requests], chunks)]
+        halves = [self.prompts.encode([r.text for r in requests], chunks)]
         if self._guided(requests[0]):
-            negative = [r.negative_prompt for r in requests]
+            negative = [r.negative_text for r in requests]
             halves.insert(0, self.prompts.encode(negative, chunks, negative=True))
         pooled = time_ids = scale = None
         if self.unet.config.addition_time_embed_dim is not None:

@@ -15,8 +15,9 @@ from typing import Any
 
 from sdbatch.inputs import ImageRef
 from sdbatch.noise import MAX_SEED
-from sdbatch.prompts import DEFAULT_STRENGTH, PromptRow
+from sdbatch.prompts import DEFAULT_STRENGTH, PromptRow, translation_of
 from sdbatch.request import ImageRequest, SizeHints
+from sdbatch.text.chinese import has_chinese
 
 NUMERICS_VERSION = 2
 """Raised whenever the same settings would give other pixels than before."""
@@ -117,6 +118,7 @@ def plan_image(settings: Settings, row: PromptRow, sample: int) -> PlannedImage:
     width, height = chosen("width"), chosen("height")
     init_image, mask = ImageRef.from_cell(row.init_image), ImageRef.from_cell(row.mask)
     strength = chosen("strength")
+    translations = settings.text.get("translation_column")
     if strength is None:
         strength = DEFAULT_STRENGTH if mask is None else 1.0
     request = ImageRequest(
@@ -132,8 +134,18 @@ def plan_image(settings: Settings, row: PromptRow, sample: int) -> PlannedImage:
         mask=mask,
         strength=None if init_image is None else strength,
         sizes=_size_hints(row, width, height),
+        translation=_translation(row, "prompt", translations),
+        negative_translation=_translation(row, "negative_prompt", translations),
     )
     return PlannedImage(row, sample, f"{row.id}-{sample:03d}", request)
+
+
+def _translation(row: PromptRow, name: str, column: str | None) -> str | None:
+    """What the row's own columns have in place of a Chinese text."""
+    text = getattr(row, name)
+    if column is None or text is None or not has_chinese(text):
+        return None
+    return row.carried.get(translation_of(name, column))
 
 
 def _size_hints(row: PromptRow, width: int, height: int) -> SizeHints | None:

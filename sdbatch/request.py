@@ -43,6 +43,7 @@ class ImageRequest:
 
     `strength` is the share of the steps that is run from `init_image`, 0..1, and None without one;
     `mask` says what of `init_image` is painted anew. `sizes` None: the picture's own size, not cut.
+    `translation` and `negative_translation` are read in place of the prompts, where there are any.
     """
 
     prompt: str
@@ -57,6 +58,19 @@ class ImageRequest:
     mask: ImageRef | None = None
     strength: float | None = None
     sizes: SizeHints | None = None
+    translation: str | None = None
+    negative_translation: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What the model reads for the prompt."""
+        return self.prompt if self.translation is None else self.translation
+
+    @property
+    def negative_text(self) -> str:
+        """What the model reads for the negative prompt."""
+        negative = self.negative_translation
+        return self.negative_prompt if negative is None else negative
 
     @property
     def guided(self) -> bool:

@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from sdbatch.labels.mark import CORNERS, Mark
 from sdbatch.noise import NOISE_SOURCES
 from sdbatch.samplers import SIGMA_NAMES, SOLVER_NAMES, SPACINGS
+from sdbatch.text.segmenter import KEYWORD_METHODS
 
 # `checkpoint` follows the checkpoint's scheduler_config.json.
 SolverName = Enum("SolverName", {name: name for name in ("checkpoint", *SOLVER_NAMES)})
@@ -67,6 +68,13 @@ class LabelName(Enum):
 
 
 CornerName = Enum("CornerName", {name: name for name in CORNERS})
+
+
+KeywordsName = Enum("KeywordsName", {name: name for name in KEYWORD_METHODS})
+
+
+# What becomes of Chinese prompts where the text encoder does not read Chinese.
+OnChineseName = Enum("OnChineseName", {name: name for name in ("error", "translate", "pass")})
 
 
 class ResumeName(Enum):
@@ -165,6 +173,15 @@ class TextConfig:
     comma_backtrack: int = 0
     clip_skip: int = 0
     cache_mb: int = 256
+    unicode: bool = False
+    simplify: bool = False
+    words: bool = False
+    user_dict: str | None = None
+    spaced: bool = False
+    keywords: int = 0
+    keywords_by: KeywordsName = KeywordsName.tfidf
+    on_chinese: OnChineseName = OnChineseName.error
+    translation_column: str = "prompt_en"
 
 
 @dataclass

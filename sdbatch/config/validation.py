@@ -44,6 +44,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "text.comma_backtrack": _at_least(0),
     "text.clip_skip": _at_least(0),
     "text.cache_mb": _at_least(0),
+    "text.keywords": _at_least(0),
     "shortcuts.guidance_interval": (
         lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 1,
         "[START, END] with 0 <= START < END <= 1",

@@ -192,9 +192,9 @@ def parameters_text(
         "RNG": {"torch_cpu": "CPU", "philox": "NV"}[noise],
         "Version": "sdbatch",
     }
-    lines = [request.prompt]
-    if request.negative_prompt:
-        lines.append(f"Negative prompt: {request.negative_prompt}")
+    lines = [request.text]
+    if request.negative_text:
+        lines.append(f"Negative prompt: {request.negative_text}")
     lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
     return "\n".join(lines)
 

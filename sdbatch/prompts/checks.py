@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from sdbatch.errors import UserError
 from sdbatch.noise import MAX_SEED
+from sdbatch.prompts.language import ChineseRows, chinese, translation_of
 
 OVERRIDES = {
     "negative_prompt": pa.string(),
@@ -141,6 +142,25 @@ class RowChecks:
         self._refuse("strength", bad, "expected more than 0, up to 1")
         idle = has_picture & ((steps * strengths).astype(np.int64) < 1)
         self._refuse("strength", idle, "expected at least one step (steps x strength)", strength)
+
+    def languages(self, rows: ChineseRows) -> None:
+        """Refuse Chinese texts without a translation, and translations that are Chinese."""
+        for name in ("prompt", "negative_prompt"):
+            if name not in self.batch.schema.names:
+                continue
+            bad = chinese(self._get(name))
+            if rows.column is None:
+                self._refuse(name, bad, rows.advice)
+            elif pc.any(bad).as_py():
+                self._translations(name, bad, translation_of(name, rows.column))
+
+    def _translations(self, name: str, chinese_rows: pa.Array, column: str) -> None:
+        schema = self.batch.schema
+        if column not in schema.names or not _is_text(schema.field(column).type):
+            self._refuse(name, chinese_rows, f"expected a column {column} of text in English")
+        english = self._get(column)
+        missing = pc.or_(pc.is_null(english), chinese(english))
+        self._refuse(column, pc.and_(chinese_rows, missing), f"expected {name} in English")
 
     def size_hints(self) -> None:
         """Refuse sizes and corners that no picture has."""

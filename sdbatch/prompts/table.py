@@ -25,6 +25,7 @@ from sdbatch.prompts.checks import (
     safe_id,
 )
 from sdbatch.prompts.digest import TableDigest
+from sdbatch.prompts.language import ChineseRows
 from sdbatch.prompts.slices import RowReader, open_parquet, slices
 
 _OWN = (*OVERRIDES, *PICTURES, *SIZE_HINTS)
@@ -150,7 +151,12 @@ class PromptTable:
         return pa.schema([field for field in self.schema if field.name not in known])
 
     def check(
-        self, defaults: PromptDefaults, pixels_per_latent: int = 8, *, all_masked: bool = False
+        self,
+        defaults: PromptDefaults,
+        pixels_per_latent: int = 8,
+        *,
+        all_masked: bool = False,
+        chinese: ChineseRows | None = None,
     ) -> TableSummary:
         """Read the whole table once, refuse bad rows, and sum up the rest.
 
@@ -158,6 +164,7 @@ class PromptTable:
             defaults: the config's values.
             pixels_per_latent: what sizes must be multiples of.
             all_masked: every row needs a picture and a mask (inpainting networks).
+            chinese: what to expect of rows with Chinese prompts; None: nothing.
 
         Raises:
             UserError: nulls in `prompt`, duplicate ids, sizes, seeds or counts out of range, with
@@ -169,6 +176,8 @@ class PromptTable:
             digest.update(batch)
             checked = RowChecks(self.path, start, batch)
             checked.prompts()
+            if chinese is not None:
+                checked.languages(chinese)
             if "id" in self.schema.names:
                 ids.append(checked.id_hashes())
             samples = checked.column("images_per_prompt", defaults.images_per_prompt, 1, 100_000)

@@ -13,6 +13,8 @@ from typing import Any
 from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig, ShortcutsConfig
 from sdbatch.errors import UserError
 from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
+from sdbatch.prompts import ChineseRows
+from sdbatch.runner.reading import chinese_rows, text_options, text_settings
 from sdbatch.samplers import Sampler, SamplerOptions, UnsupportedSchedule
 from sdbatch.shortcuts import Shortcuts
 from sdbatch.text import TextOptions
@@ -36,12 +38,12 @@ class Model:
     unet: UNetConfig
     vae: VAEConfig
     shortcuts: Shortcuts
+    chinese: ChineseRows | None = None
+    translation_column: str | None = None
 
     def settings(self, precision: str) -> dict[str, Any]:
         """The part of a dataset's `Settings` that the model decides, run in this precision."""
         loras, embeddings = self.additions.digests()
-        text = asdict(self.text)
-        del text["cache_mb"]  # the one option that shapes no picture
         return {
             "family": self.checkpoint.family,
             "weights_sha256": self.checkpoint.weights_sha256,
@@ -50,7 +52,7 @@ class Model:
             "embeddings": embeddings,
             "scheduler": self.sampler.name,
             "scheduler_settings": self.sampler.settings,
-            "text": text,
+            "text": text_settings(self.text, self.translation_column),
             "precision": precision,
             "noise": self.noise,
             "shortcuts": self.shortcuts.settings,
@@ -80,10 +82,14 @@ def open_model(config: Config) -> Model:
     additions = _additions(config.model, checkpoint)
     sampler = _choose_sampler(config.scheduler, checkpoint)
     unet, vae = _network_configs(checkpoint)
-    text = TextOptions(**asdict(config.text))
+    text = text_options(config.text)
     noise = config.noise.value
     shortcuts = _shortcuts(config.shortcuts)
-    return Model(checkpoint, additions, sampler, text, noise, unet, vae, shortcuts)
+    chinese = chinese_rows(config, checkpoint)
+    return Model(
+        checkpoint, additions, sampler, text, noise, unet, vae, shortcuts, chinese,
+        chinese and chinese.column,
+    )  # fmt: skip
 
 
 def _source_options(model: ModelConfig) -> SourceOptions:

@@ -126,7 +126,9 @@ class _Named:
         summary = known
         if known is None or known.stamp != self.table.stamp:
             multiple = max(8, self.model.vae.downscale)
-            summary = self.table.check(self.defaults, multiple, all_masked=self.model.inpaints)
+            summary = self.table.check(
+                self.defaults, multiple, all_masked=self.model.inpaints, chinese=self.model.chinese
+            )
         _check_steps(self.model, summary.steps)
         return summary
 

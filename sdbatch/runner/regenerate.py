@@ -176,10 +176,12 @@ def _request(row: Mapping[str, Any]) -> ImageRequest:
     plain = {
         item.name: row[item.name]
         for item in fields(ImageRequest)
-        if item.name not in ("init_image", "mask", "sizes")
+        if item.name in row and item.name not in ("init_image", "mask")
     }
     return ImageRequest(
         **plain,
+        translation=row["prompt_translated"],
+        negative_translation=row["negative_prompt_translated"],
         init_image=ImageRef.from_cell(row["init_image"]),
         mask=ImageRef.from_cell(row["mask"]),
         sizes=sizes,

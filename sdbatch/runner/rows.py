@@ -57,6 +57,10 @@ def metadata_row(
         **_request_columns(planned.request, settings.family),
         "tokens": read and read.tokens,
         "truncated": read and read.truncated,
+        "prompt_read": read and read.read_as,
+        "prompt_translated": planned.request.translation,
+        "negative_prompt_translated": planned.request.negative_translation,
+        "prompt_keywords": keywords(job, planned.request.prompt),
         "init_image_sha256": made.inputs.init_sha256,
         "mask_sha256": made.inputs.mask_sha256,
         "shard_id": shard,
@@ -78,6 +82,16 @@ def metadata_row(
         row["error_type"] = type(made.error).__name__
         row["error_message"] = one_line(made.error)[:1000]
     return row
+
+
+def keywords(job: Job, prompt: str) -> list[str] | None:
+    """The prompt's most telling words; None where they were not asked for."""
+    options = job.model.text
+    preparation = options.preparation
+    if not preparation.keywords:
+        return None
+    text = preparation.prepared(prompt, weighting=False)
+    return list(preparation.keywords_of(text))
 
 
 def parameters(job: Job, request: ImageRequest) -> str:

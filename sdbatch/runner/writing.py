@@ -132,7 +132,7 @@ class Writing:
         image, job = made.planned, self._job
         with unit.watch.stage("encode"):
             status, pixels = _judged(made)
-            read = self._engine.read(image.request.prompt)
+            read = self._engine.read(image.request.text)
             row = rows.metadata_row(
                 job, self._device, made, status, read,
                 shard=unit.shard, attempts=unit.attempts.get(image.image_id, 0) + 1,

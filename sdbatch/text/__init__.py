@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from sdbatch.text.chinese import Preparation
 
 
 class TextOptionsError(ValueError):
@@ -25,6 +27,7 @@ class TextOptions:
         clip_skip: so many last layers are left out, as diffusers counts: 1 is what web UIs call
             "Clip skip 2". As in diffusers, negative prompts are read with all layers.
         cache_mb: memory for encoded texts, in MiB.
+        preparation: what is done to each text before.
 
     Raises:
         TextOptionsError: a number out of its range.
@@ -36,6 +39,7 @@ class TextOptions:
     comma_backtrack: int = 0
     clip_skip: int = 0
     cache_mb: int = 256
+    preparation: Preparation = field(default_factory=Preparation)
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -73,8 +77,10 @@ class ReadPrompt:
         tokens: of the whole text, also of what was cut; without start, end and padding.
         truncated: the words that were cut, as the tokenizer reads them (CLIP: in small letters); a
             word that was cut in two is among them. None where nothing was cut.
+        read_as: the text as the tokenizer got it, where that is another one.
     """
 
     chunks: int
     tokens: int
     truncated: str | None
+    read_as: str | None = None

@@ -146,3 +146,10 @@ def _byte_symbols() -> list[str]:
 
 
 _SYMBOLS = _byte_symbols()
+_BYTES = {symbol: byte for byte, symbol in enumerate(_SYMBOLS)}
+
+
+def written(token: str) -> str:
+    """The text of a vocabulary's token; bytes that are no whole character are left out."""
+    symbols = token.removesuffix(_END)
+    return bytes(_BYTES[s] for s in symbols if s in _BYTES).decode(errors="ignore")

@@ -7,11 +7,12 @@ nothing is moved out of the last chunk that is allowed, because it would be lost
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdbatch.text import TextOptions
+from sdbatch.text.chinese import Preparation, spaced
 from sdbatch.text.syntax import Span, parse_weights
-from sdbatch.text.tokens import Tokenizer, Word
+from sdbatch.text.tokens import Tokenizer, Word, together
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Reading:
-    """A text as one tokenizer reads it; `tokens` and `truncated` as in `ReadPrompt`."""
+    """A text as one tokenizer reads it; see `ReadPrompt`."""
 
     chunks: tuple[Chunk, ...]
     tokens: int
     truncated: str | None
+    read_as: str
 
     @property
     def weighted(self) -> bool:
@@ -54,20 +56,34 @@ def read_text(text: str, tokenizer: Tokenizer, options: TextOptions) -> Reading:
         tokenizer: of one encoder; one that is not `chunked` reads one chunk, and no BREAK.
         options: of all.
     """
-    spans = parse_weights(text) if options.weighting else [Span(text)]
-    stream = _stream(spans, tokenizer)
+    preparation = options.preparation
+    read_as = preparation.prepared(text, weighting=options.weighting)
+    spans = parse_weights(read_as) if options.weighting else [Span(read_as)]
+    if preparation.spaced:
+        spans = [replace(span, text=_spaced(span.text, preparation)) for span in spans]
+        read_as = " ".join(span.text or "BREAK" for span in spans)
+    stream = _stream(spans, tokenizer, preparation)
     most = options.max_chunks
     if not tokenizer.chunked:
         stream, most = [token for token in stream if token], 1
-    chunks, cut = _filled(stream, tokenizer, most, options.comma_backtrack)
+    chunks, cut = _filled(
+        stream, tokenizer, most, options.comma_backtrack, at_words=preparation.words
+    )
     return Reading(
         tuple(_chunk(chunk, tokenizer) for chunk in chunks),
         tokens=sum(token is not None for token in stream),
         truncated=_text(cut) if any(cut) else None,
+        read_as=read_as,
     )
 
 
-def _stream(spans: Sequence[Span], tokenizer: Tokenizer) -> list[_Token | None]:
+def _spaced(text: str | None, preparation: Preparation) -> str | None:
+    return text and spaced(preparation.pieces(text) or ())
+
+
+def _stream(
+    spans: Sequence[Span], tokenizer: Tokenizer, preparation: Preparation
+) -> list[_Token | None]:
     """All tokens in order; None where a chunk shall begin."""
     stream: list[_Token | None] = []
     blank = ""
@@ -75,7 +91,10 @@ def _stream(spans: Sequence[Span], tokenizer: Tokenizer) -> list[_Token | None]:
         if span.text is None:
             stream.append(None)
             continue
-        for word in tokenizer.words(span.text):
+        words = tokenizer.words(span.text)
+        if preparation.words:
+            words = together(words, preparation.pieces(span.text) or ())
+        for word in words:
             count = len(word.ids)
             word = Word(blank + word.text, word.ids, word.whole)
             blank = "" if count else word.text
@@ -84,9 +103,17 @@ def _stream(spans: Sequence[Span], tokenizer: Tokenizer) -> list[_Token | None]:
 
 
 def _filled(
-    stream: Sequence[_Token | None], tokenizer: Tokenizer, most: int, backtrack: int
+    stream: Sequence[_Token | None],
+    tokenizer: Tokenizer,
+    most: int,
+    backtrack: int,
+    *,
+    at_words: bool,
 ) -> tuple[list[list[_Token]], Sequence[_Token | None]]:
-    """The tokens of each chunk, at least one chunk, and those that are left over."""
+    """The tokens of each chunk, at least one chunk, and those that are left over.
+
+    With `at_words` the last chunk, too, ends before a word that would be cut in two.
+    """
     chunks: list[list[_Token]] = [[]]
     for position, token in enumerate(stream):
         chunk, last = chunks[-1], len(chunks) == most
@@ -96,8 +123,11 @@ def _filled(
             start = len(chunk) if token is None else _next_start(chunk, token, tokenizer, backtrack)
             chunks.append(chunk[start:])
             del chunk[start:]
-        elif token.word.whole and not last and _splits(token, len(chunk), tokenizer.room):
-            chunks.append([])
+        elif token.word.whole and _splits(token, len(chunk), tokenizer.room):
+            if not last:
+                chunks.append([])
+            elif at_words:
+                return chunks, stream[position:]
         if token is not None:
             chunks[-1].append(token)
     if len(chunks) > 1 and not chunks[-1]:

@@ -78,16 +78,11 @@ class PromptEncoder:
         self._zero_empty_negative = zero_empty_negative
         self._cache = ByteCache(options.cache_mb << 20, lambda found: found.nbytes)
         self._readings = lru_cache(maxsize=_READINGS)(self._read)
+        self._prompts = lru_cache(maxsize=_READINGS)(self._read_prompt)
 
     def read(self, text: str) -> ReadPrompt:
-        """How a text is read; no network runs. Of two encoders, the one with more tokens counts."""
-        readings = self._readings(text)
-        longest = max(readings, key=lambda reading: reading.tokens)
-        return ReadPrompt(
-            chunks=max(len(reading.chunks) for reading in readings),
-            tokens=longest.tokens,
-            truncated=longest.truncated,
-        )
+        """How a text is read. Of two encoders, the one with more tokens counts."""
+        return self._prompts(text)
 
     @paddle.no_grad()
     def encode(self, texts: Sequence[str], chunks: int, *, negative: bool = False) -> TextStates:
@@ -110,6 +105,16 @@ class PromptEncoder:
         rows = [distinct[text] for text in texts]
         states = paddle.concat([row.states for row in rows])
         return TextStates(states, paddle.concat([r.pooled for r in rows]) if self._sdxl else None)
+
+    def _read_prompt(self, text: str) -> ReadPrompt:
+        readings = self._readings(text)
+        longest = max(readings, key=lambda reading: reading.tokens)
+        return ReadPrompt(
+            chunks=max(len(reading.chunks) for reading in readings),
+            tokens=longest.tokens,
+            truncated=longest.truncated,
+            read_as=None if longest.read_as == text else longest.read_as,
+        )
 
     def _read(self, text: str) -> tuple[Reading, ...]:
         return tuple(read_text(text, e.tokenizer, self._options) for e in self._encoders)

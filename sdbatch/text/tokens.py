@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Word:
     Attributes:
         text: with the spaces around it: the words of a text, joined, are the text.
         ids: of its tokens; blank pieces have none.
-        whole: whether its tokens mean something only together (a textual inversion).
+        whole: whether its tokens mean something only together: a textual inversion, a word of
+            several Chinese characters.
     """
 
     text: str
@@ -53,3 +55,31 @@ class Tokenizer:
     def framed(self, ids: Sequence[int]) -> list[int]:
         """Ids with start, end and padding, `length` in all; at most `room` are given."""
         return [self.bos, *ids, self.eos, *[self.pad] * (self.room - len(ids))]
+
+
+def together(words: Sequence[Word], pieces: Sequence[str]) -> list[Word]:
+    """A tokenizer's words put together where a piece of the text spans several of them.
+
+    Args:
+        words: of a text.
+        pieces: other, mostly longer ones of the same text.
+    """
+    ends = set(accumulate(map(len, pieces)))
+    found: list[Word] = []
+    group: list[Word] = []
+    end = 0
+    for word in words:
+        group.append(word)
+        # Blanks behind a word belong to it, but are a piece of their own.
+        end += len(word.text)
+        if {end, end - len(word.text) + len(word.text.rstrip())} & ends:
+            found.append(_one(group))
+            group = []
+    return [*found, *group]
+
+
+def _one(group: Sequence[Word]) -> Word:
+    if len(group) == 1:
+        return group[0]
+    text = "".join(word.text for word in group)
+    return Word(text, tuple(n for word in group for n in word.ids), whole=True)

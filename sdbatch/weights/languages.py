@@ -1,0 +1,40 @@
+"""Whether a checkpoint's text encoders were made for Chinese. Imports no Paddle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sdbatch.models.config import text_architecture
+from sdbatch.text.bpe import written
+from sdbatch.text.chinese import has_chinese
+from sdbatch.weights.checkpoint import Checkpoint, TokenizerFiles
+from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary
+
+_ENOUGH = 256
+"""Words with Chinese characters; OpenAI's CLIP knows 11 among its 49,408."""
+
+
+def reads_chinese(checkpoint: Checkpoint) -> bool:
+    """Whether the vocabulary of any of its tokenizers has Chinese words.
+
+    Every CLIP tokenizer takes any text, since it falls back to bytes, but what it makes of those
+    the encoder never learned.
+
+    Raises:
+        UserError: a vocabulary file is missing or malformed.
+    """
+    pairs = zip(checkpoint.tokenizers, checkpoint.text_encoders, strict=True)
+    return any(_knows(files, text_architecture(encoder.config)) for files, encoder in pairs)
+
+
+def _knows(files: TokenizerFiles, kind: str | None) -> bool:
+    if kind == "BertModel":
+        return _has_enough(bert_vocabulary(files))
+    if kind in ("CLIPTextModel", "CLIPTextModelWithProjection"):
+        return _has_enough([written(word) for word in clip_vocabulary(files)[0]])
+    return True
+
+
+def _has_enough(words: Iterable[str]) -> bool:
+    words = list(words)
+    return sum(map(has_chinese, words)) >= min(_ENOUGH, len(words) // 10)
