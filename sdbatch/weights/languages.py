@@ -11,7 +11,7 @@ from sdbatch.weights.checkpoint import Checkpoint, TokenizerFiles
 from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary
 
 _ENOUGH = 256
-"""Words with Chinese characters; OpenAI's CLIP knows 11 among its 49,408."""
+"""Words with Chinese characters; OpenAI's CLIP knows 13 among its 49,408."""
 
 
 def reads_chinese(checkpoint: Checkpoint) -> bool:
@@ -24,10 +24,11 @@ def reads_chinese(checkpoint: Checkpoint) -> bool:
         UserError: a vocabulary file is missing or malformed.
     """
     pairs = zip(checkpoint.tokenizers, checkpoint.text_encoders, strict=True)
-    return any(_knows(files, text_architecture(encoder.config)) for files, encoder in pairs)
+    return any(knows_chinese(files, text_architecture(encoder.config)) for files, encoder in pairs)
 
 
-def _knows(files: TokenizerFiles, kind: str | None) -> bool:
+def knows_chinese(files: TokenizerFiles, kind: str | None) -> bool:
+    """Whether a tokenizer's vocabulary has Chinese words; `kind` is its encoder's architecture."""
     if kind == "BertModel":
         return _has_enough(bert_vocabulary(files))
     if kind in ("CLIPTextModel", "CLIPTextModelWithProjection"):
