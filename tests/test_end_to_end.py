@@ -103,10 +103,29 @@ def test_other_settings_are_refused_with_what_differs(sdbatch, write_table):
     assert other.stdout == ""
 
 
-def test_news_2026_runs_as_it_is(sdbatch):
-    run = sdbatch("prompts=news_2026", "prompts.limit=3", *QUICK)
+def test_news_2026_is_half_chinese_which_the_english_demo_refuses(sdbatch, tmp_path):
+    run = sdbatch("prompts=news_2026", *QUICK)
+    assert run.returncode == 1
+    assert "prompt: rows 0, 2, 4, 6, 8 and 27 more: the text encoder of demo reads English; " in (
+        run.stderr
+    )
+    assert run.stderr.endswith("found 水墨画风格的城市夜景\n")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_news_2026_brings_its_own_translations(sdbatch, tmp_path):
+    run = sdbatch("prompts=news_2026", "prompts.limit=3", "text.on_chinese=translate", *QUICK)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "outputs/news_2026\n"
+    rows = pq.read_table(tmp_path / "outputs/news_2026/metadata.parquet").to_pylist()
+    assert [row["prompt"] for row in rows][::2] == [
+        row["prompt"] for row in rows if row["prompt_en"]
+    ]
+    assert [row["prompt_translated"] for row in rows] == [row["prompt_en"] or None for row in rows]
+    with Image.open(tmp_path / "outputs/news_2026" / rows[0]["file_name"]) as image:
+        assert image.text["parameters"].startswith(rows[0]["prompt_en"])
+    again = sdbatch("outputs/news_2026", "--regenerate", "3", module="sdbatch.verify")
+    assert again.returncode == 0, again.stderr
 
 
 def test_a_table_in_the_working_folder_goes_by_its_name(sdbatch, tmp_path, write_table):

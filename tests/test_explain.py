@@ -56,7 +56,8 @@ def test_a_key_that_is_not_there(override, line):
         ),
         (
             "text=web",
-            "text=web: no such choice; did you mean webui? expected one of plain, webui, weighted",
+            "text=web: no such choice; did you mean webui? "
+            "expected one of plain, webui, weighted, zh",
         ),
         (
             "engine=rnd",
@@ -183,7 +184,7 @@ def test_what_cannot_be_read_at_all(override, line):
         (
             "experiment/mine",
             "# @package _global_\ndefaults:\n  - override /text: chinese\n",
-            "text=chinese: no such choice; expected one of plain, webui, weighted",
+            "text=chinese: no such choice; expected one of plain, webui, weighted, zh",
         ),
         (
             "experiment/mine",

@@ -44,7 +44,8 @@ COLUMNS = pa.schema(
         pa.field("prompt_read", pa.string()),
         pa.field("prompt_translated", pa.string()),
         pa.field("negative_prompt_translated", pa.string()),
-        pa.field("prompt_keywords", pa.list_(pa.string())),
+        # Parquet calls what is in a list `element`, and so it comes back.
+        pa.field("prompt_keywords", pa.list_(pa.field("element", pa.string()))),
         pa.field("init_image", pa.string()),
         pa.field("init_image_sha256", pa.string()),
         pa.field("mask", pa.string()),

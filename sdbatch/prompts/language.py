@@ -31,4 +31,6 @@ def translation_of(name: str, column: str) -> str:
 
 def chinese(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Of each text, whether it has a Chinese character; null has none."""
-    return pc.fill_null(pc.match_substring_regex(column, _HAN), False)
+    # A column of nothing but nulls has no type of its own.
+    texts = column.cast(pa.string())
+    return pc.fill_null(pc.match_substring_regex(texts, _HAN), False)

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from sdbatch.config.schema import Config, TextConfig
+from sdbatch.config.schema import Config, EngineName, TextConfig
 from sdbatch.errors import UserError
 from sdbatch.prompts import ChineseRows
 from sdbatch.text import TextOptions
@@ -63,7 +63,8 @@ def chinese_rows(config: Config, checkpoint: Checkpoint) -> ChineseRows | None:
         UserError: the config's own negative prompt is Chinese, which nobody translates.
     """
     asked = config.text.on_chinese.value
-    if asked == "pass" or reads_chinese(checkpoint):
+    nobody_reads = config.engine.name is EngineName.random
+    if asked == "pass" or nobody_reads or reads_chinese(checkpoint):
         return None
     advice = (
         f"the text encoder of {checkpoint.name} reads English; expected a Chinese checkpoint, "

@@ -63,3 +63,7 @@ def test_the_column_must_be_there_and_text(check, columns):
     assert check(TRANSLATED, prompt=["星"], **columns) == (
         "prompt: row 0: expected a column prompt_en of text in English, found 星"
     )
+
+
+def test_a_column_of_nothing_but_nulls_is_none(check):
+    assert check(REFUSED, prompt=["a"], negative_prompt=[None]) is None
