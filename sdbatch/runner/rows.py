@@ -34,6 +34,7 @@ def metadata_row(
     made: Made,
     status: str,
     read: ReadPrompt | None,
+    negative_read: ReadPrompt | None = None,
     *,
     shard: str,
     attempts: int,
@@ -45,7 +46,8 @@ def metadata_row(
         device: where it was made.
         made: the outcome.
         status: as it was judged.
-        read: what the tokenizer said of the prompt.
+        read: what became of the prompt before the networks; None where nobody reads.
+        negative_read: the same of the negative prompt.
         shard: name of the shard that the image belongs to.
         attempts: how often it was tried, over all runs.
     """
@@ -58,8 +60,10 @@ def metadata_row(
         "tokens": read and read.tokens,
         "truncated": read and read.truncated,
         "prompt_read": read and read.read_as,
-        "prompt_translated": planned.request.translation,
-        "negative_prompt_translated": planned.request.negative_translation,
+        "prompt_translated": planned.request.translation or (read and read.translated),
+        "negative_prompt_translated": (
+            planned.request.negative_translation or (negative_read and negative_read.translated)
+        ),
         "prompt_keywords": keywords(job, planned.request.prompt),
         "init_image_sha256": made.inputs.init_sha256,
         "mask_sha256": made.inputs.mask_sha256,

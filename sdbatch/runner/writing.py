@@ -133,8 +133,9 @@ class Writing:
         with unit.watch.stage("encode"):
             status, pixels = _judged(made)
             read = self._engine.read(image.request.text)
+            negative = self._engine.read(image.request.negative_text)
             row = rows.metadata_row(
-                job, self._device, made, status, read,
+                job, self._device, made, status, read, negative,
                 shard=unit.shard, attempts=unit.attempts.get(image.image_id, 0) + 1,
             )  # fmt: skip
             if status == "ok":

@@ -78,9 +78,11 @@ class ReadPrompt:
         truncated: the words that were cut, as the tokenizer reads them (CLIP: in small letters); a
             word that was cut in two is among them. None where nothing was cut.
         read_as: the text as the tokenizer got it, where that is another one.
+        translated: what a translator made of it, where it did anything.
     """
 
     chunks: int
     tokens: int
     truncated: str | None
     read_as: str | None = None
+    translated: str | None = None

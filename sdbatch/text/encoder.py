@@ -19,6 +19,7 @@ from sdbatch.models.text import TextEncoder
 from sdbatch.text import ReadPrompt, TextOptions, TextOptionsError
 from sdbatch.text.cache import ByteCache
 from sdbatch.text.chunks import Reading, read_text
+from sdbatch.text.translating import Translate, translated
 
 _READINGS = 4096
 
@@ -53,6 +54,7 @@ class PromptEncoder:
         options: how texts are read.
         sdxl: see above.
         zero_empty_negative: SDXL's `force_zeros_for_empty_prompt`.
+        translate: for encoders that read English, a translator of Chinese texts.
 
     Raises:
         TextOptionsError: more layers shall be skipped than there are; for SDXL also encoders
@@ -66,6 +68,7 @@ class PromptEncoder:
         *,
         sdxl: bool,
         zero_empty_negative: bool = False,
+        translate: Translate | None = None,
     ) -> None:
         for encoder in encoders:
             options.check_layers(encoder.layers, sdxl=sdxl)
@@ -75,7 +78,8 @@ class PromptEncoder:
                 f"expected {1 + sdxl} text encoders that read as many tokens, found {lengths}"
             )
         self._encoders, self._options, self._sdxl = tuple(encoders), options, sdxl
-        self._zero_empty_negative = zero_empty_negative
+        self._zero_empty_negative, self._translate = zero_empty_negative, translate
+        self._in_english = lru_cache(maxsize=_READINGS)(self._translated)
         self._cache = ByteCache(options.cache_mb << 20, lambda found: found.nbytes)
         self._readings = lru_cache(maxsize=_READINGS)(self._read)
         self._prompts = lru_cache(maxsize=_READINGS)(self._read_prompt)
@@ -113,11 +117,18 @@ class PromptEncoder:
             chunks=max(len(reading.chunks) for reading in readings),
             tokens=longest.tokens,
             truncated=longest.truncated,
-            read_as=None if longest.read_as == text else longest.read_as,
+            read_as=None if longest.read_as == self._in_english(text) else longest.read_as,
+            translated=None if self._in_english(text) == text else self._in_english(text),
         )
 
     def _read(self, text: str) -> tuple[Reading, ...]:
-        return tuple(read_text(text, e.tokenizer, self._options) for e in self._encoders)
+        read = self._in_english(text)
+        return tuple(read_text(read, e.tokenizer, self._options) for e in self._encoders)
+
+    def _translated(self, text: str) -> str:
+        if self._translate is None:
+            return text
+        return translated(text, self._translate, weighting=self._options.weighting)
 
     def _padded(self, text: str, chunks: int, negative: bool) -> TextStates:
         """One text with as many chunks as asked for."""
