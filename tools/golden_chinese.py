@@ -31,7 +31,12 @@ from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import
     RobertaSeriesModelWithTransformation,
 )
 from golden_chinese_prompts import added_words, bert_words, prompts, sentences
-from transformers import BertTokenizerFast, CLIPTokenizerFast, XLMRobertaTokenizer
+from transformers import (
+    BertTokenizerFast,
+    CLIPTokenizerFast,
+    XLMRobertaTokenizer,
+    XLMRobertaTokenizerFast,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "sdbatch" / "assets"
@@ -98,6 +103,7 @@ def main() -> None:
         MODEL.write_bytes(lzma.compress(trained()))
     text = json.dumps(recorded_ids(), ensure_ascii=False, separators=(",", ":"))
     (OUT / "chinese.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    (OUT / "xlm_roberta.json.xz").write_bytes(lzma.compress(saved_whole()))
     with torch.no_grad():
         np.savez_compressed(OUT / "xlm_roberta.npz", **recorded_states())
 
@@ -165,10 +171,23 @@ def tokenizer(kind: type, folders: list[Path], files: Mapping[str, str]) -> Call
 def xlm_roberta(changes: Mapping[str, object]) -> XLMRobertaTokenizer:
     """The tiny model's tokenizer, with other settings."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "sentencepiece.bpe.model").write_bytes(lzma.decompress(MODEL.read_bytes()))
-        settings = json.dumps({**SETTINGS, **changes})
-        (Path(folder) / "tokenizer_config.json").write_text(settings, encoding="utf-8")
-        return XLMRobertaTokenizer.from_pretrained(folder)
+        return XLMRobertaTokenizer.from_pretrained(written(Path(folder), changes))
+
+
+def saved_whole() -> bytes:
+    """The same as transformers saves it where `tokenizer.json` is all there is."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = XLMRobertaTokenizerFast.from_pretrained(written(Path(folder), {}))
+        whole.save_pretrained(folder, legacy_format=False)
+        return (Path(folder) / "tokenizer.json").read_bytes()
+
+
+def written(folder: Path, changes: Mapping[str, object]) -> Path:
+    """The folder, with the tiny model's files in it."""
+    (folder / "sentencepiece.bpe.model").write_bytes(lzma.decompress(MODEL.read_bytes()))
+    settings = json.dumps({**SETTINGS, **changes})
+    (folder / "tokenizer_config.json").write_text(settings, encoding="utf-8")
+    return folder
 
 
 def _all(tokenizer: Callable, texts: list[str]) -> list[list[int]]:

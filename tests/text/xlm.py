@@ -58,6 +58,12 @@ def model() -> bytes:
     return lzma.decompress((TEXT / "xlm_roberta.model.xz").read_bytes())
 
 
+@lru_cache
+def tokenizer_json() -> bytes:
+    """The same tokenizer as transformers 5 saves it."""
+    return lzma.decompress((TEXT / "xlm_roberta.json.xz").read_bytes())
+
+
 def write_tokenizer(folder: Path, **changes: object) -> TokenizerFiles:
     """A folder as AltDiffusion has it; `changes` are to its settings."""
     folder.mkdir(parents=True)
