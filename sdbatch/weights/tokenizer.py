@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sdbatch.text.wordpiece import BertVocabulary, bert_words
 from sdbatch.weights.added_tokens import AddedToken, added_tokens
 from sdbatch.weights.checkpoint import TokenizerFiles, read_json
 from sdbatch.weights.embeddings import Embedding, new_words
-from sdbatch.weights.tokenizer_kind import SENTENCEPIECE, WORDPIECE, tokenizer_kind
+from sdbatch.weights.tokenizer_kind import CLIP_BPE, SENTENCEPIECE, WORDPIECE, tokenizer_kind
 from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary, sentencepiece_model
 
 _END = "<|endoftext|>"
@@ -73,12 +74,19 @@ def open_tokenizer(
         raise UserError(
             f"{given.folder}: model_max_length: expected at least 3 tokens, found {length}"
         )
-    kind = tokenizer_kind(given, kind)
-    if kind == WORDPIECE:
-        return _bert(given, raw, length)
-    if kind == SENTENCEPIECE:
-        return _xlm_roberta(given, raw, length, vocab_size)
-    return _clip(given, raw, length, embeddings, vocab_size)
+    method = tokenizer_kind(given, kind)
+    if embeddings and method != CLIP_BPE:
+        raise UserError(
+            f"{embeddings[0].path}: textual inversions are for tokenizers of CLIP; {given.folder} "
+            f"is a {method} one"
+        )
+    if method == WORDPIECE:
+        found = _bert(given, raw, length)
+    elif method == SENTENCEPIECE:
+        found = _xlm_roberta(given, raw, length, vocab_size)
+    else:
+        found = _clip(given, raw, length, embeddings, vocab_size)
+    return replace(found, chunked=kind != "BertModel")
 
 
 def _clip(
@@ -134,7 +142,7 @@ def _bert(given: TokenizerFiles, raw: Mapping[str, Any], length: int) -> Tokeniz
         split_chinese=bool(raw.get("tokenize_chinese_chars", True)),
     )
     cls, sep, pad = (ids[texts[key]] for key in ("cls_token", "sep_token", "pad_token"))
-    return Tokenizer(bert_words(vocabulary), cls, sep, pad, length, chunked=False)
+    return Tokenizer(bert_words(vocabulary), cls, sep, pad, length)
 
 
 def _xlm_roberta(
