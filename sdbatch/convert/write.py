@@ -29,14 +29,20 @@ from sdbatch.convert.target import discard_abandoned, refuse_full
 from sdbatch.convert.tensors import Accounted
 from sdbatch.disk import fsync
 from sdbatch.engine.load import networks
-from sdbatch.models.config import text_architecture
+from sdbatch.models.config import ROBERTA_SERIES, text_architecture
 from sdbatch.weights.checkpoint import Checkpoint, Component, file_sha256, tokenizer_name
 from sdbatch.weights.files.paddle_file import write_paddle
 from sdbatch.weights.options import SourceOptions
+from sdbatch.weights.tokenizer_kind import CLIP_BPE, SENTENCEPIECE, WORDPIECE, tokenizer_kind
 from sdbatch.weights.vocabulary import write_vocabulary
 
 WEIGHTS = "model_state.pdparams"
 _PIPELINES = {"sd1": "StableDiffusionPipeline", "sd2": "StableDiffusionPipeline"}
+_TOKENIZERS = {
+    CLIP_BPE: "CLIPTokenizer",
+    WORDPIECE: "BertTokenizer",
+    SENTENCEPIECE: "XLMRobertaTokenizer",
+}
 
 
 def convert(
@@ -146,7 +152,8 @@ def _write_rest(folder: Path, checkpoint: Checkpoint, conversion: Conversion) ->
         (folder / name).mkdir()
         for file, path in tokenizer.files.items():
             shutil.copyfile(path, folder / name / file)
-        write_vocabulary(tokenizer, text_architecture(component.config), folder / name)
+        kind = tokenizer_kind(tokenizer, text_architecture(component.config))
+        write_vocabulary(tokenizer, kind, folder / name)
         for path in (folder / name).iterdir():
             fsync(path)
     _write_json(folder / FILE_NAME, conversion.as_json())
@@ -161,12 +168,16 @@ def _model_index(checkpoint: Checkpoint) -> dict[str, Any]:
         "unet": ["ppdiffusers", "UNet2DConditionModel"],
         "vae": ["ppdiffusers", "AutoencoderKL"],
     }
-    for component in checkpoint.text_encoders:
+    for component, tokenizer in zip(checkpoint.text_encoders, checkpoint.tokenizers, strict=True):
         kind = text_architecture(component.config)
         index[component.name] = ["paddlenlp.transformers", kind]
-        tokenizer = "BertTokenizer" if kind == "BertModel" else "CLIPTokenizer"
-        name = tokenizer_name(component.name)
-        index[name] = ["paddlenlp.transformers", tokenizer]
+        if kind == ROBERTA_SERIES:
+            index |= {
+                "_class_name": "AltDiffusionPipeline",
+                component.name: ["alt_diffusion", kind],
+            }
+        named = _TOKENIZERS[tokenizer_kind(tokenizer, kind)]
+        index[tokenizer_name(component.name)] = ["paddlenlp.transformers", named]
     if checkpoint.family != "sdxl":
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
         index["requires_safety_checker"] = False

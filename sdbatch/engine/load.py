@@ -24,6 +24,7 @@ from sdbatch.models.text import (
     encoder_kind,
     text_network,
 )
+from sdbatch.models.text_config import TextShape
 from sdbatch.models.unet import UNet
 from sdbatch.models.vae import VAE
 from sdbatch.networks import Autoencoder, DenoisingNetwork
@@ -208,7 +209,8 @@ def text_network_of(component: Component, additions: Additions = NOTHING) -> Net
     """A text encoder."""
     with _naming(component.config_path):
         kind = encoder_kind(component.config)
-    names = paddle_form.bert if kind == "BertModel" else paddle_form.clip_text
+        TextShape.from_dict(component.config)
+    names = paddle_form.clip_text if kind.startswith("CLIP") else paddle_form.bert
     config = additions.text_config(component.config)
     patch = additions.patch(component)
     return Network(component, lambda: text_network(config), names, patch)
@@ -235,20 +237,19 @@ def _refuse_misfits(checkpoint: Checkpoint, text: TextOptions) -> None:
             f"{latent} (the VAE's latent_channels), or {2 * latent + 1} in and {latent} out for "
             "inpainting"
         )
-    widths = {}
+    shapes = {}
     for encoder in checkpoint.text_encoders:
         with _naming(encoder.config_path):
-            widths[encoder.name] = integer(encoder.config, "hidden_size")
-            layers = integer(encoder.config, "num_hidden_layers")
+            shapes[encoder.name] = shape = TextShape.from_dict(encoder.config)
         try:
-            text.check_layers(layers, sdxl=checkpoint.family == "sdxl")
+            text.check_layers(shape.layers, sdxl=checkpoint.family == "sdxl")
         except TextOptionsError as error:
             raise UserError(f"text.{error}") from error
-    width = sum(widths.values())
+    width = sum(shape.width for shape in shapes.values())
     if any(size != width for size in unet.cross_attention_dim):
         raise UserError(
             f"{path}: cross_attention_dim={unet.cross_attention_dim[0]}: expected {width}, the "
-            f"hidden_size of {' and '.join(widths)}"
+            f"{shape.width_key} of {' and '.join(shapes)}"
         )
     if unet.addition_time_embed_dim is not None:
         last = checkpoint.text_encoders[-1]
@@ -281,9 +282,8 @@ def _load_text_encoders(
     for component, files in pairs:
         with _naming(component.config_path):
             kind = encoder_kind(component.config)
-            positions = integer(component.config, "max_position_embeddings")
-            words = integer(component.config, "vocab_size")
-        tokenizer = open_tokenizer(files, kind, positions, additions.embeddings, words)
+            shape = TextShape.from_dict(component.config)
+        tokenizer = open_tokenizer(files, kind, shape.positions, additions.embeddings, shape.words)
         network = text_network_of(component, additions).load(dtype)
         config = additions.text_config(component.config)
         read_rows = _compiled_reading(component.name, network, config, execution)

@@ -48,7 +48,7 @@ class UNetConfig:
         Raises:
             UnsupportedConfig: naming the key, its value and what is supported.
         """
-        _require(raw, _UNET_FIXED)
+        require(raw, _UNET_FIXED)
         blocks = _integers(raw, "block_out_channels", (320, 640, 1280, 1280))
         down = tuple(raw.get("down_block_types", ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)))
         up = tuple(raw.get("up_block_types", ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3))
@@ -118,7 +118,7 @@ class VAEConfig:
         Raises:
             UnsupportedConfig: naming the key, its value and what is supported.
         """
-        _require(raw, _VAE_FIXED)
+        require(raw, _VAE_FIXED)
         blocks = _integers(raw, "block_out_channels", (64,))
         for key, kind in (
             ("down_block_types", "DownEncoderBlock2D"),
@@ -192,11 +192,26 @@ def text_architecture(raw: Mapping[str, Any]) -> str | None:
     named = raw.get("architectures")
     if isinstance(named, list) and named:
         return str(named[0])
-    kinds = {"clip_text_model": "CLIPTextModel", "bert": "BertModel"}
-    return kinds.get(raw.get("model_type"))
+    return _TEXT_CLASSES.get(raw.get("model_type"))
 
 
-def _require(raw: Mapping[str, Any], fixed: Mapping[str, tuple[Any, ...]]) -> None:
+ROBERTA_SERIES = "RobertaSeriesModelWithTransformation"
+"""What diffusers calls the text encoder of AltDiffusion."""
+
+_TEXT_CLASSES = {
+    "clip_text_model": "CLIPTextModel",
+    "bert": "BertModel",
+    "xlm-roberta": ROBERTA_SERIES,
+    "roberta_series": ROBERTA_SERIES,
+}
+
+
+def require(raw: Mapping[str, Any], fixed: Mapping[str, tuple[Any, ...]]) -> None:
+    """Refuse values that are not implemented; `fixed` has those that are, first the default.
+
+    Raises:
+        UnsupportedConfig: naming the key, its value and what is supported.
+    """
     for key, allowed in fixed.items():
         value = raw.get(key, allowed[0])
         if value not in allowed:

@@ -19,10 +19,12 @@ from paddlenlp.transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    RobertaConfig,
 )
 from paddlenlp.transformers.model_utils import no_init_weights
 
-from sdbatch.models.config import UnsupportedConfig, text_architecture
+from sdbatch.models.config import ROBERTA_SERIES, UnsupportedConfig, text_architecture
+from sdbatch.models.roberta import RobertaSeries
 from sdbatch.text.tokens import Tokenizer
 
 ReadRows = Callable[[Tensor, int, bool], tuple[Tensor, Tensor]]
@@ -42,8 +44,9 @@ class TextEncoder:
 
     @property
     def layers(self) -> int:
-        """How many transformer layers the network has."""
-        return self.network.config.num_hidden_layers
+        """How many transformer layers can be left out."""
+        whole = self.network.config.num_hidden_layers
+        return whole - getattr(self.network, "has_pre_transformation", False)
 
     def encode(
         self, ids: Sequence[Sequence[int]], skip: int = 0, *, normed: bool = True
@@ -53,7 +56,8 @@ class TextEncoder:
         Args:
             ids: [n, tokens], framed and padded.
             skip: how many of the last layers are left out of the states, at most `layers`.
-            normed: whether states pass the norm that follows the last layer. BERT has none.
+            normed: whether states pass the norm that follows the last layer. BERT and XLM-R have
+                none.
 
         Returns:
             states [n, tokens, width], and, of a network with a projection, the projected state
@@ -90,9 +94,12 @@ class TextReading(nn.Layer):
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """int64 [n, tokens] -> the wanted states and the normed last one, [n, tokens, width] each.
 
-        Of BERT, the wanted ones twice.
+        Of BERT and XLM-R, the wanted ones twice; of XLM-R they are projected.
         """
         network, skip = self.network, self.skip
+        if isinstance(network, RobertaSeries):
+            states = network(rows, skip)
+            return states, states
         if isinstance(network, BertModel):
             # Taiyi-style checkpoints were trained attending to the padding; left alone, PaddleNLP
             # would mask it.
@@ -152,4 +159,5 @@ _NETWORKS = {
     "CLIPTextModel": (CLIPTextModel, CLIPTextConfig),
     "CLIPTextModelWithProjection": (CLIPTextModelWithProjection, CLIPTextConfig),
     "BertModel": (BertModel, BertConfig),
+    ROBERTA_SERIES: (RobertaSeries, RobertaConfig),
 }

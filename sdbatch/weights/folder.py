@@ -9,10 +9,13 @@ ppdiffusers and `sdbatch.convert`, `.pdparams`; whole, or in parts that an index
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sdbatch.errors import UserError, one_line
-from sdbatch.models.config import text_architecture
+from sdbatch.models.config import ROBERTA_SERIES, text_architecture
+from sdbatch.models.text_config import has_pre_transformation
 from sdbatch.weights.checkpoint import (
     Checkpoint,
     Component,
@@ -46,13 +49,22 @@ _NAMES = (
     r"{variant}{suffix}\.index\.json",
 )
 # By network or text encoder: as PyTorch stores it, as Paddle does.
-LAYOUTS = {
+_LAYOUTS = {
     "unet": (diffusers.UNET, paddle_form.UNET),
     "vae": (diffusers.VAE, paddle_form.VAE),
     "CLIPTextModel": (diffusers.CLIP_TEXT, paddle_form.CLIP_TEXT),
     "CLIPTextModelWithProjection": (diffusers.CLIP_TEXT, paddle_form.CLIP_TEXT),
     "BertModel": (diffusers.BERT, paddle_form.BERT),
 }
+
+
+def layouts(name: str, config: Mapping[str, Any]) -> tuple[Layout, Layout]:
+    """How a network's tensors are named and ordered: as PyTorch stores it, as Paddle does."""
+    kind = name if name in _LAYOUTS else text_architecture(config)
+    if kind == ROBERTA_SERIES:
+        pre = has_pre_transformation(config)
+        return tuple(m.roberta_series(pre_transformation=pre) for m in (diffusers, paddle_form))
+    return _LAYOUTS.get(kind, (Layout(), Layout(linear_in_out=True)))
 
 
 def is_checkpoint_folder(folder: Path) -> bool:
@@ -115,10 +127,7 @@ def open_component(folder: Path, name: str, variant: str | None, library: str = 
     path = folder / "config.json"
     config = read_json(path)
     files = _open_weights(folder, variant)
-    kind = name if name in LAYOUTS else text_architecture(config)
-    layout = LAYOUTS.get(kind, (Layout(), Layout(linear_in_out=True)))[
-        is_paddles(files[0], library)
-    ]
+    layout = layouts(name, config)[is_paddles(files[0], library)]
     places = {}
     for file in files:
         for key in file.tensors:

@@ -30,6 +30,8 @@ _NETWORKS = (
     ),
     ("text_encoder", rf"({_CLIP_KEYS})"),
     ("text_encoder", r"cond_stage_model\.model\.(.+)"),
+    # AltDiffusion, as the web UI reads it.
+    ("text_encoder", r"cond_stage_model\.((?:roberta|transformation(?:_pre)?|pre_LN)\..+)"),
     ("text_encoder", r"cond_stage_model\.transformer\.(.+)"),
     ("text_encoder_2", r"conditioner\.embedders\.[01]\.model\.(.+)"),  # 0: of the refiner
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbatch.errors import UserError, one_line
-from sdbatch.models.config import text_architecture
+from sdbatch.models.config import ROBERTA_SERIES, text_architecture
 from sdbatch.weights.checkpoint import (
     Checkpoint,
     Component,
@@ -28,8 +28,8 @@ from sdbatch.weights.checkpoint import (
 from sdbatch.weights.family import family_of, prediction_of
 from sdbatch.weights.files.formats import open_tensor_file
 from sdbatch.weights.files.tensor_file import TensorFile
-from sdbatch.weights.folder import LAYOUTS, is_paddles, open_component, weights_in
-from sdbatch.weights.maps import Layout, original
+from sdbatch.weights.folder import is_paddles, layouts, open_component, weights_in
+from sdbatch.weights.maps import original
 from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.original_keys import averaged, sorted_keys
 
@@ -108,7 +108,7 @@ def open_vae(path: Path, config_folder: Path) -> tuple[Component, tuple[Dropped,
     if any(key.startswith("encoder.down_blocks.") for key in file.tensors):
         places = {key: Place(file, key) for key in file.tensors}
         config_path = config_folder / "config.json"
-        layout = LAYOUTS["vae"][is_paddles(file)]
+        layout = layouts("vae", {})[is_paddles(file)]
         return Component("vae", path, read_json(config_path), config_path, places, layout), ()
     networks, averages, dropped = sorted_keys(file)
     places = networks.pop("vae")
@@ -171,7 +171,12 @@ def _text_encoder(path: Path, places: Mapping[str, Place], base: Path, name: str
     config_path = base / name / "config.json"
     config = read_json(config_path)
     kind = text_architecture(config)
-    layout = LAYOUTS.get(kind, (Layout(),))[0]
+    layout = layouts(name, config)[0]
+    if kind != ROBERTA_SERIES and any(key.startswith("roberta.") for key in places):
+        raise UserError(
+            f"{path}: its text encoder is XLM-R (AltDiffusion); give a base, a diffusers folder "
+            "that has such a one's config and tokenizer"
+        )
     if any(key.startswith("transformer.resblocks.") for key in places):
         layers = config.get("num_hidden_layers", 0)
         layout = original.open_clip(layers, projection=kind == "CLIPTextModelWithProjection")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sdbatch.errors import UserError
+from sdbatch.errors import UserError, one_line
 from sdbatch.text.bpe import ClipVocabulary, clip_words
 from sdbatch.text.tokens import Tokenizer
+from sdbatch.text.unigram import SpecialToken, UnigramVocabulary, unigram_words
 from sdbatch.text.wordpiece import BertVocabulary, bert_words
+from sdbatch.weights.added_tokens import AddedToken, added_tokens
 from sdbatch.weights.checkpoint import TokenizerFiles, read_json
 from sdbatch.weights.embeddings import Embedding, new_words
-from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary
+from sdbatch.weights.tokenizer_kind import CLIP_BPE, SENTENCEPIECE, WORDPIECE, tokenizer_kind
+from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary, sentencepiece_model
 
 _END = "<|endoftext|>"
 _CLIP_SPECIAL = {
@@ -28,6 +32,15 @@ _BERT_SPECIAL = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+_XLM_SPECIAL = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "cls_token": "<s>",
+    "mask_token": "<mask>",
+}
 
 
 def open_tokenizer(
@@ -37,17 +50,17 @@ def open_tokenizer(
     embeddings: Sequence[Embedding] = (),
     vocab_size: int = 0,
 ) -> Tokenizer:
-    """The tokenizer that belongs to a text encoder of `kind`.
+    """The tokenizer that belongs to a text encoder.
 
-    Its length is its `model_max_length`, at most `max_positions`, the rows of the encoder's
-    position table.
+    What kind it is its own files say, see `tokenizer_kind`. Its length is its `model_max_length`,
+    at most `max_positions`, the rows of the encoder's position table.
 
     Args:
         given: its files.
         kind: the text encoder's architecture.
         max_positions: of the text encoder.
-        embeddings: new tokens, which follow the vocabulary in this order.
-        vocab_size: of the text encoder, for new tokens.
+        embeddings: new tokens, which follow the vocabulary in this order; CLIP's alone has any.
+        vocab_size: of the text encoder, for new and added tokens; 0: as many as it takes.
 
     Raises:
         UserError: a vocabulary file is missing or malformed, or a token cannot be added.
@@ -61,9 +74,19 @@ def open_tokenizer(
         raise UserError(
             f"{given.folder}: model_max_length: expected at least 3 tokens, found {length}"
         )
-    if kind == "BertModel":
-        return _bert(given, raw, length)
-    return _clip(given, raw, length, embeddings, vocab_size)
+    method = tokenizer_kind(given, kind)
+    if embeddings and method != CLIP_BPE:
+        raise UserError(
+            f"{embeddings[0].path}: textual inversions are for tokenizers of CLIP; {given.folder} "
+            f"is a {method} one"
+        )
+    if method == WORDPIECE:
+        found = _bert(given, raw, length)
+    elif method == SENTENCEPIECE:
+        found = _xlm_roberta(given, raw, length, vocab_size)
+    else:
+        found = _clip(given, raw, length, embeddings, vocab_size)
+    return replace(found, chunked=kind != "BertModel")
 
 
 def _clip(
@@ -74,8 +97,10 @@ def _clip(
     vocab_size: int,
 ) -> Tokenizer:
     ids, merges = clip_vocabulary(given)
+    added = _added(given, vocab_size, ids)
+    ids |= {text: token.id for text, token in added.items()}
     texts = _special_texts(given, raw, _CLIP_SPECIAL, ids)
-    normalized = _special_tokens(raw)
+    normalized = {text: token.normalized for text, token in added.items()} | _special_tokens(raw)
     vocabulary = ClipVocabulary(
         ids,
         merges,
@@ -117,7 +142,55 @@ def _bert(given: TokenizerFiles, raw: Mapping[str, Any], length: int) -> Tokeniz
         split_chinese=bool(raw.get("tokenize_chinese_chars", True)),
     )
     cls, sep, pad = (ids[texts[key]] for key in ("cls_token", "sep_token", "pad_token"))
-    return Tokenizer(bert_words(vocabulary), cls, sep, pad, length, chunked=False)
+    return Tokenizer(bert_words(vocabulary), cls, sep, pad, length)
+
+
+def _xlm_roberta(
+    given: TokenizerFiles, raw: Mapping[str, Any], length: int, vocab_size: int
+) -> Tokenizer:
+    model = sentencepiece_model(given)
+    known = UnigramVocabulary(model, {})
+    special = {}
+    for key, default in _XLM_SPECIAL.items():
+        value = raw.get(key) or default
+        text = _content(value)
+        number = known.id_of(text)
+        if number is not None:
+            rules = value if isinstance(value, Mapping) else {"lstrip": key == "mask_token"}
+            special[text] = _found_as(number, rules)
+    for text, token in _added(given, vocab_size).items():
+        special[text] = SpecialToken(token.id, token.lstrip, token.rstrip)
+    texts = _special_texts(given, raw, _XLM_SPECIAL, special)
+    if 0 < vocab_size <= known.mask:
+        raise UserError(
+            f"{given.folder}: the tokenizer has {known.mask + 1} words, the text encoder "
+            f"{vocab_size}"
+        )
+    words = unigram_words(UnigramVocabulary(model, special))
+    cls, sep, pad = (special[texts[key]].id for key in ("cls_token", "sep_token", "pad_token"))
+    return Tokenizer(words, cls, sep, pad, length, comma=known.id_of(","))
+
+
+def _found_as(number: int, rules: Mapping[str, Any]) -> SpecialToken:
+    return SpecialToken(number, bool(rules.get("lstrip")), bool(rules.get("rstrip")))
+
+
+def _added(
+    given: TokenizerFiles, vocab_size: int, known: Mapping[str, int] | None = None
+) -> dict[str, AddedToken]:
+    """Words beyond the vocabulary `known`, or in it and found as they are.
+
+    Raises:
+        UserError: a word that the vocabulary numbers otherwise, or the text encoder has no row for.
+    """
+    found = added_tokens(given)
+    for text, token in found.items():
+        where = f"{token.path}: {one_line(text)} ({token.id})"
+        if known and known.get(text, token.id) != token.id:
+            raise UserError(f"{where}: the vocabulary says {known[text]}")
+        if 0 < vocab_size <= token.id:
+            raise UserError(f"{where}: the text encoder has only {vocab_size} words")
+    return found
 
 
 def _special_texts(

@@ -1,7 +1,7 @@
 """A tokenizer's vocabulary files, made from `tokenizer.json` where it is all there is.
 
-transformers 5 saves nothing else; other tokenizers read `vocab.json` and `merges.txt` (CLIP) or
-`vocab.txt` (BERT). Imports no Paddle.
+transformers 5 saves nothing else; other tokenizers read `vocab.json` and `merges.txt` (CLIP),
+`vocab.txt` (BERT) or `sentencepiece.bpe.model` (XLM-R). Imports no Paddle.
 """
 
 from __future__ import annotations
@@ -10,11 +10,19 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from sdbatch.errors import UserError, one_line
-from sdbatch.weights.checkpoint import TokenizerFiles, read_json
+from sentencepiece import SentencePieceProcessor
 
-_CLIP_FILES = ("vocab.json", "merges.txt")
-_BERT_FILES = ("vocab.txt",)
+from sdbatch.errors import UserError, one_line
+from sdbatch.weights.added_tokens import added_tokens
+from sdbatch.weights.checkpoint import TokenizerFiles, read_json
+from sdbatch.weights.tokenizer_kind import (
+    CLIP_BPE,
+    FILES,
+    SENTENCEPIECE,
+    SENTENCEPIECE_MODEL,
+    WORDPIECE,
+)
+from sdbatch.weights.unigram_model import model_of_json, open_model
 
 
 def write_vocabulary(given: TokenizerFiles, kind: str, folder: Path) -> list[Path]:
@@ -22,51 +30,48 @@ def write_vocabulary(given: TokenizerFiles, kind: str, folder: Path) -> list[Pat
 
     Args:
         given: the tokenizer's files.
-        kind: the architecture of the text encoder.
+        kind: of the tokenizer, see `tokenizer_kind`.
         folder: must exist.
 
     Raises:
-        UserError: a file is missing or malformed, or there are words outside the vocabulary.
+        UserError: a file is missing or malformed, or there are words that are not supported.
     """
-    texts = vocabulary_texts(given, kind)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
+    contents = vocabulary_contents(given, kind)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]
 
 
-def vocabulary_texts(given: TokenizerFiles, kind: str) -> dict[str, str]:
-    """Name -> text: as the files are, else from `tokenizer.json`; errors as `write_vocabulary`."""
-    _refuse_added(given)
-    names = _BERT_FILES if kind == "BertModel" else _CLIP_FILES
+def vocabulary_contents(given: TokenizerFiles, kind: str) -> dict[str, bytes]:
+    """Name -> content: as the files are, else from `tokenizer.json`; errors as above."""
+    names = FILES[kind]
     missing = [name for name in names if name not in given.files]
     if not missing:
-        return {name: _text(given.files[name]) for name in names}
+        return {name: _content(given.files[name]) for name in names}
     path = given.files.get("tokenizer.json")
     if path is None:
         where = given.folder / missing[0]
-        raise UserError(f"{where}: missing; expected the vocabulary of a {kind}")
-    whole = read_json(path)
-    model = whole.get("model")
+        raise UserError(f"{where}: missing; expected the vocabulary of a {kind} tokenizer")
+    if kind == SENTENCEPIECE:
+        return {SENTENCEPIECE_MODEL: model_of_json(path)}
+    model = read_json(path).get("model")
     model = model if isinstance(model, dict) else {}
     ids = model.get("vocab")
     if not isinstance(ids, dict) or not _numbered(ids.values()):
         raise UserError(f"{path}: model.vocab: expected words numbered from 0")
-    added = whole.get("added_tokens")
-    added = added if isinstance(added, list) else []
-    _refuse_unknown(
-        path, {str(t.get("content")): t.get("id") for t in added if isinstance(t, dict)}, ids
-    )
-    if names == _BERT_FILES:
+    if kind == WORDPIECE:
         _require(path, model, "WordPiece")
-        return {"vocab.txt": "".join(f"{word}\n" for word in sorted(ids, key=ids.__getitem__))}
+        lines = "".join(f"{word}\n" for word in sorted(ids, key=ids.__getitem__))
+        return {"vocab.txt": lines.encode()}
     _require(path, model, "BPE")
     merges = model.get("merges", [])
     if not isinstance(merges, list):
         raise UserError(f"{path}: model.merges: expected pairs, found {one_line(merges)[:100]}")
     merges = [_merge(path, pair) for pair in merges]
+    lines = "".join(f"{line}\n" for line in ("#version: 0.2", *merges))
     return {
-        "vocab.json": json.dumps(ids, ensure_ascii=False),
-        "merges.txt": "".join(f"{line}\n" for line in ("#version: 0.2", *merges)),
+        "vocab.json": json.dumps(ids, ensure_ascii=False).encode(),
+        "merges.txt": lines.encode(),
     }
 
 
@@ -76,15 +81,14 @@ def clip_vocabulary(given: TokenizerFiles) -> tuple[dict[str, int], list[tuple[s
     Raises:
         UserError: as `write_vocabulary`; a file that is no vocabulary or no list of merges.
     """
-    words, merges = vocabulary_texts(given, "CLIPTextModel").values()
+    words, merges = vocabulary_contents(given, CLIP_BPE).values()
     try:
         ids = json.loads(words)
     except ValueError:
         ids = None
     if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
         raise UserError(f"{given.files['vocab.json']}: expected words with their numbers")
-    _refuse_listed(given, ids)
-    lines = merges.split("\n")
+    lines = _text(given, "merges.txt", merges).split("\n")
     lines = lines[lines[0].startswith("#version") :]
     pairs = [tuple(line.split()) for line in lines if line.strip()]
     for pair in pairs:
@@ -96,34 +100,26 @@ def clip_vocabulary(given: TokenizerFiles) -> tuple[dict[str, int], list[tuple[s
 
 def bert_vocabulary(given: TokenizerFiles) -> dict[str, int]:
     """The ids of all tokens of a BERT tokenizer; errors as `write_vocabulary`."""
-    (lines,) = vocabulary_texts(given, "BertModel").values()
-    ids = {word: i for i, word in enumerate(lines.removesuffix("\n").split("\n"))}
-    _refuse_listed(given, ids)
+    (content,) = vocabulary_contents(given, WORDPIECE).values()
+    lines = _text(given, "vocab.txt", content).removesuffix("\n").split("\n")
+    ids = {word: i for i, word in enumerate(lines)}
+    _refuse_added(given, ids)
     return ids
 
 
-def _refuse_added(given: TokenizerFiles) -> None:
-    path, words = given.files.get("added_tokens.json"), given.files.get("vocab.json")
-    if path:
-        _refuse_unknown(path, read_json(path), read_json(words) if words else {})
+def sentencepiece_model(given: TokenizerFiles) -> SentencePieceProcessor:
+    """The model of an XLM-R tokenizer; errors as `write_vocabulary`."""
+    (content,) = vocabulary_contents(given, SENTENCEPIECE).values()
+    return open_model(content, given.files.get(SENTENCEPIECE_MODEL, given.folder))
 
 
-def _refuse_listed(given: TokenizerFiles, known: Collection[str]) -> None:
-    """transformers 4.34 and later list added words among the settings too."""
-    path = given.files.get("tokenizer_config.json")
-    table = read_json(path).get("added_tokens_decoder") if path else None
-    entries = table.items() if isinstance(table, dict) else ()
-    listed = {str(e.get("content")): number for number, e in entries if isinstance(e, dict)}
-    _refuse_unknown(path, listed, known)
-
-
-def _refuse_unknown(path: Path | None, added: Mapping[str, object], known: Collection[str]) -> None:
+def _refuse_added(given: TokenizerFiles, known: Collection[str]) -> None:
     """Words that were added later would silently be cut into pieces."""
-    for word, number in added.items():
+    for word, token in added_tokens(given).items():
         if word not in known:
             raise UserError(
-                f"{path}: {one_line(word)} ({number}): words outside the vocabulary are not "
-                "supported; give them as model.embeddings"
+                f"{token.path}: {one_line(word)} ({token.id}): words outside the vocabulary of a "
+                "wordpiece tokenizer are not supported"
             )
 
 
@@ -148,8 +144,16 @@ def _require(path: Path, model: Mapping[str, object], kind: str) -> None:
         raise UserError(f"{path}: model.type: expected {kind}, found {one_line(model['type'])}")
 
 
-def _text(path: Path) -> str:
+def _content(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+        return path.read_bytes()
+    except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def _text(given: TokenizerFiles, name: str, content: bytes) -> str:
+    """As text, with the ends of lines that other systems write."""
+    try:
+        return content.decode().replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{given.files[name]}: cannot be read: {error}") from error

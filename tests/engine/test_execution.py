@@ -14,9 +14,11 @@ from sdbatch.engine.device import Device
 from sdbatch.engine.execution import Compilable, Dygraph, Inference, Static, make_execution
 from sdbatch.engine.options import EngineOptions, PredictorOptions
 from sdbatch.models.kernels import AttentionKernels
+from sdbatch.models.text import TextReading
 from tests.conftest import relative_error
 from tests.engine.marks import needs_bf16
 from tests.engine.networks import unet, unet_inputs, vae
+from tests.text.xlm import encoder, record, write_tokenizer
 
 
 def tolerance(name: str, *, flat: bool = False) -> float:
@@ -75,6 +77,19 @@ def test_latents_with_odd_sides_have_their_own_program(execution):
     for side in (8, 11):
         inputs = unet_inputs("sd1", 1, side)
         assert relative_error(call(*inputs).numpy(), layer(*inputs).numpy()) < tolerance(name)
+
+
+@pytest.mark.parametrize("variant", ["plain", "pre"])
+@paddle.no_grad()
+def test_xlm_roberta_gives_the_states_of_diffusers(execution, variant, tmp_path):
+    name, way = execution
+    network = encoder(variant, write_tokenizer(tmp_path / "tokenizer")).network
+    reading = TextReading(network, 0, True)
+    call = way.compile(Compilable("text_encoder", reading, reading, {"variant": variant}))
+    for text in (1, 3):  # the second has the padding's own token inside
+        ids, states = (record()[f"{variant}/{text}/0/{part}"] for part in ("ids", "0"))
+        found = call(paddle.to_tensor(ids[None]))[0]
+        assert relative_error(found.numpy()[0], states) < tolerance(name)
 
 
 @pytest.mark.parametrize("flat", [False, True])

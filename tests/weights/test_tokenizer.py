@@ -84,19 +84,21 @@ def test_a_folder_with_nothing_but_its_vocabulary(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "file"),
+    ("name", "kind", "file", "method"),
     [
-        ("demo", "CLIPTextModel", "vocab.json"),
-        ("demo", "CLIPTextModel", "merges.txt"),
-        ("demo_zh", "BertModel", "vocab.txt"),
+        ("demo", "CLIPTextModel", "vocab.json", "clip-bpe"),
+        ("demo", "CLIPTextModel", "merges.txt", "clip-bpe"),
+        ("demo_zh", "BertModel", "vocab.txt", "wordpiece"),
     ],
 )
-def test_a_missing_vocabulary_is_refused(tmp_path, name, kind, file):
+def test_a_missing_vocabulary_is_refused(tmp_path, name, kind, file, method):
     folder = shutil.copytree(ASSETS / name / "tokenizer", tmp_path / "tokenizer")
     (folder / file).unlink()
     with pytest.raises(UserError) as caught:
         open_tokenizer(TokenizerFiles.in_folder(folder), kind, 77)
-    assert str(caught.value) == f"{folder / file}: missing; expected the vocabulary of a {kind}"
+    assert str(caught.value) == (
+        f"{folder / file}: missing; expected the vocabulary of a {method} tokenizer"
+    )
 
 
 def test_malformed_settings_are_refused(folder):

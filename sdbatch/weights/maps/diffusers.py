@@ -36,6 +36,28 @@ def bert(key: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [(key.removeprefix("bert."), array)]
 
 
+def roberta_series(*, pre_transformation: bool) -> Layout:
+    """`RobertaSeriesModelWithTransformation`, whose names are the common ones.
+
+    Args:
+        pre_transformation: the states before the last layer are read, by a projection of their own.
+    """
+    return Layout(droppable=roberta_series_dropped(pre_transformation=pre_transformation))
+
+
+def roberta_series_dropped(*, pre_transformation: bool) -> tuple[tuple[str, str], ...]:
+    """What diffusers builds or stores there and no picture needs."""
+    dropped = (
+        (r"roberta\.embeddings\.(position_ids|token_type_ids)", _CONSTANT),
+        (r"(roberta\.)?pooler\..+", "no part of this pipeline reads the pooled text"),
+        (r"logit_scale", "belongs to the text encoder's training"),
+    )
+    if pre_transformation:
+        reason = "projects the last layer: the UNet reads the one before it"
+        dropped += ((r"transformation\..+", reason),)
+    return dropped
+
+
 UNET = Layout()
 VAE = Layout(vae)
 CLIP_TEXT = Layout(clip_text, ((r"(text_model\.)?embeddings\.position_ids", _CONSTANT),))

@@ -58,6 +58,17 @@ def from_bert(key: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [(replaced(key.removeprefix("bert."), _reversed(_BERT_NAMES)), array)]
 
 
+def from_roberta_series(key: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Our `RobertaSeries` to diffusers', whose names ppdiffusers uses by itself."""
+    return [(replaced(key, _reversed(_BERT_NAMES)), array)]
+
+
+def roberta_series(*, pre_transformation: bool) -> Layout:
+    """What `sdbatch.convert` or ppdiffusers wrote of `diffusers.roberta_series`."""
+    dropped = diffusers.roberta_series_dropped(pre_transformation=pre_transformation)
+    return Layout(from_roberta_series, dropped, linear_in_out=True)
+
+
 def _reversed(names: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     return tuple((new, old) for old, new in names)
 
