@@ -104,6 +104,8 @@ def metadata_row(image_id: str, **changes: Any) -> dict[str, Any]:
         "height": 64,
         "model": "demo",
         "family": "sd1",
+        "text_encoder": "clip",
+        "tokenizer": "clip-bpe",
         "weights_sha256": "a" * 64,
         "scheduler": "ddim",
         "steps": 20,

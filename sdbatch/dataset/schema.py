@@ -39,6 +39,8 @@ COLUMNS = pa.schema(
         pa.field("aigc_label", pa.string()),
         pa.field("aigc_produce_id", pa.string()),
         pa.field("guidance_rescale", pa.float64(), nullable=False),
+        pa.field("text_encoder", pa.string(), nullable=False),
+        pa.field("tokenizer", pa.string(), nullable=False),
         pa.field("tokens", pa.int32()),
         pa.field("truncated", pa.string()),
         pa.field("prompt_read", pa.string()),

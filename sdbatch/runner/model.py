@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig, ShortcutsConfig
 from sdbatch.errors import UserError
-from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig
+from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig, text_architecture
+from sdbatch.models.text_config import text_encoder_name
 from sdbatch.prompts import ChineseRows
 from sdbatch.runner.reading import chinese_rows, text_options, text_settings
 from sdbatch.samplers import Sampler, SamplerOptions, UnsupportedSchedule
@@ -24,6 +26,7 @@ from sdbatch.weights.embeddings import open_embedding
 from sdbatch.weights.lora import open_lora
 from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.source import open_checkpoint
+from sdbatch.weights.tokenizer_kind import tokenizer_kind
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,17 @@ class Model:
             "noise": self.noise,
             "shortcuts": self.shortcuts.settings,
         }
+
+    @cached_property
+    def text_encoder(self) -> str:
+        """What reads the prompts, for records: `clip`, `bert`, `xlm-roberta`; SDXL: `clip+clip`."""
+        return "+".join(text_encoder_name(e.config) for e in self.checkpoint.text_encoders)
+
+    @cached_property
+    def tokenizer(self) -> str:
+        """What cuts the prompts: `clip-bpe`, `wordpiece`, `sentencepiece`; SDXL has two."""
+        pairs = zip(self.checkpoint.tokenizers, self.checkpoint.text_encoders, strict=True)
+        return "+".join(tokenizer_kind(files, text_architecture(e.config)) for files, e in pairs)
 
     @property
     def side(self) -> int:

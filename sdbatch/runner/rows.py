@@ -57,6 +57,8 @@ def metadata_row(
         "prompt_id": planned.row.id,
         "sample_index": planned.sample,
         **_request_columns(planned.request, settings.family),
+        "text_encoder": job.model.text_encoder,
+        "tokenizer": job.model.tokenizer,
         "tokens": read and read.tokens,
         "truncated": read and read.truncated,
         "prompt_read": read and read.read_as,

@@ -8,7 +8,8 @@ from sdbatch.models.config import text_architecture
 from sdbatch.text.bpe import written
 from sdbatch.text.chinese import has_chinese
 from sdbatch.weights.checkpoint import Checkpoint, TokenizerFiles
-from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary
+from sdbatch.weights.tokenizer_kind import SENTENCEPIECE, WORDPIECE, tokenizer_kind
+from sdbatch.weights.vocabulary import bert_vocabulary, clip_vocabulary, sentencepiece_model
 
 _ENOUGH = 256
 """Words with Chinese characters; OpenAI's CLIP knows 13 among its 49,408."""
@@ -29,11 +30,13 @@ def reads_chinese(checkpoint: Checkpoint) -> bool:
 
 def knows_chinese(files: TokenizerFiles, kind: str | None) -> bool:
     """Whether a tokenizer's vocabulary has Chinese words; `kind` is its encoder's architecture."""
-    if kind == "BertModel":
+    method = tokenizer_kind(files, kind)
+    if method == WORDPIECE:
         return _has_enough(bert_vocabulary(files))
-    if kind in ("CLIPTextModel", "CLIPTextModelWithProjection"):
-        return _has_enough([written(word) for word in clip_vocabulary(files)[0]])
-    return True
+    if method == SENTENCEPIECE:
+        model = sentencepiece_model(files)
+        return _has_enough(model.id_to_piece(i) for i in range(model.get_piece_size()))
+    return _has_enough(written(word) for word in clip_vocabulary(files)[0])
 
 
 def _has_enough(words: Iterable[str]) -> bool:

@@ -13,7 +13,8 @@ CONTRACT = """
     image_id prompt_id sample_index prompt negative_prompt seed shard_id fingerprint
     status error_type error_message attempts
     file_name width height format bytes sha256 pixels_sha256 aigc_label aigc_produce_id
-    guidance_rescale tokens truncated prompt_read prompt_translated negative_prompt_translated
+    guidance_rescale text_encoder tokenizer tokens truncated
+    prompt_read prompt_translated negative_prompt_translated
     prompt_keywords init_image init_image_sha256 mask mask_sha256 strength
     original_width original_height crop_left crop_top target_width target_height
     model weights_sha256 scheduler steps guidance_scale precision engine device

@@ -13,6 +13,7 @@ from sdbatch.runner.batches import Made
 from sdbatch.runner.inputs import NOT_LOADED, LoadedInputs
 from sdbatch.runner.rows import metadata_row, parameters
 from sdbatch.text import ReadPrompt
+from sdbatch.text.chinese import Preparation
 
 READ = ReadPrompt(chunks=1, tokens=3, truncated="the end")
 
@@ -59,6 +60,25 @@ def test_it_tells_how_the_image_was_made(row):
     assert (found["engine"], found["device"]) == ("inference", "gpu:1")
     assert (found["batch_size_used"], found["latency_s"]) == (3, 0.1235)
     assert found["created_at"] <= datetime.now(timezone.utc)
+
+
+def test_it_names_what_reads_the_prompt(row):
+    found = row()
+    assert (found["text_encoder"], found["tokenizer"]) == ("clip", "clip-bpe")
+
+
+def test_it_tells_what_was_read_in_place_of_the_prompts(row):
+    assert row()["prompt_read"] is None
+    assert row(read=replace(READ, read_as="城市"))["prompt_read"] == "城市"
+    found = row(read=replace(READ, translated="a star"))
+    assert (found["prompt_translated"], found["negative_prompt_translated"]) == ("a star", None)
+
+
+def test_keywords_are_listed_where_they_are_asked_for(row, job):
+    assert row()["prompt_keywords"] is None
+    text = replace(job.model.text, preparation=Preparation(keywords=2))
+    found = row(job=replace(job, model=replace(job.model, text=text)))
+    assert found["prompt_keywords"] == ["star"]
 
 
 def test_it_tells_how_the_prompt_was_read(row):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbatch.models.config import ROBERTA_SERIES
 from sdbatch.text.bpe import written
 from sdbatch.text.chinese import has_chinese
 from sdbatch.weights.checkpoint import TokenizerFiles
@@ -10,6 +11,7 @@ from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.source import open_checkpoint
 from sdbatch.weights.vocabulary import clip_vocabulary
 from tests.conftest import ASSETS
+from tests.text import xlm
 
 
 def opened(path: Path):
@@ -19,6 +21,10 @@ def opened(path: Path):
 @pytest.mark.parametrize(("demo", "chinese"), [("demo", False), ("demo_zh", True)])
 def test_the_vocabulary_tells(demo, chinese):
     assert reads_chinese(opened(ASSETS / demo)) == chinese
+
+
+def test_the_vocabulary_of_a_sentencepiece_model_tells(tmp_path):
+    assert knows_chinese(xlm.write_tokenizer(tmp_path), ROBERTA_SERIES)
 
 
 def test_clips_own_vocabulary_is_english():
