@@ -24,7 +24,7 @@ def test_the_vocabulary_tells(demo, chinese):
 
 
 def test_the_vocabulary_of_a_sentencepiece_model_tells(tmp_path):
-    assert knows_chinese(xlm.write_tokenizer(tmp_path), ROBERTA_SERIES)
+    assert knows_chinese(xlm.write_tokenizer(tmp_path / "tokenizer"), ROBERTA_SERIES)
 
 
 def test_clips_own_vocabulary_is_english():
