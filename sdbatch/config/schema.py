@@ -182,6 +182,7 @@ class TextConfig:
     keywords_by: KeywordsName = KeywordsName.tfidf
     on_chinese: OnChineseName = OnChineseName.error
     translation_column: str = "prompt_en"
+    translator: str | None = None
 
 
 @dataclass

@@ -90,6 +90,12 @@ def validate(composed: DictConfig) -> Config:
         _check_count(key, getattr(config, key))
     _check_count("output.shard_size", config.output.shard_size)
     _check_label(config.label)
+    text = config.text
+    if text.translator is not None and text.on_chinese.value != "translate":
+        raise UserError(
+            f"text.translator: {text.translator}: not for text.on_chinese={text.on_chinese.value}; "
+            "expected text.on_chinese=translate"
+        )
     _check_launcher(config.launcher)
     if config.engine.card is not None and not config.engine.explain:
         raise UserError(

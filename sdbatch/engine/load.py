@@ -33,6 +33,9 @@ from sdbatch.samplers import Sampler
 from sdbatch.shortcuts import NO_SHORTCUTS, Shortcuts
 from sdbatch.text import TextOptions, TextOptionsError
 from sdbatch.text.encoder import PromptEncoder
+from sdbatch.text.translating import Translate
+from sdbatch.translation.files import TranslatorFiles
+from sdbatch.translation.translator import load_translator
 from sdbatch.weights.additions import NOTHING, Additions
 from sdbatch.weights.checkpoint import Checkpoint, Component
 from sdbatch.weights.load import build, fill
@@ -58,6 +61,7 @@ def load_pipeline(
     execution: Execution = DYGRAPH,
     vae_precision: str | None = None,
     text: TextOptions = PLAIN_TEXT,
+    translator: TranslatorFiles | None = None,
     noise: str = "torch_cpu",
     shortcuts: Shortcuts = NO_SHORTCUTS,
     vae_tile: int | None = None,
@@ -73,6 +77,7 @@ def load_pipeline(
         vae_precision: fp16, bf16 or fp32; None: the device's, or fp32 where the checkpoint says
             that half precision overflows.
         text: how prompts are read.
+        translator: makes Chinese texts English before.
         noise: where random numbers come from.
         shortcuts: what is left out of the network's calls.
         vae_tile: pixels of the largest side that is decoded whole; None: any.
@@ -92,6 +97,7 @@ def load_pipeline(
             text,
             sdxl=checkpoint.family == "sdxl",
             zero_empty_negative=checkpoint.zeros_for_empty,
+            translate=translator and _translate(translator),
         ),
         unet=_load_unet(
             checkpoint.unet, additions, device.dtype, execution, shortcuts.token_merging
@@ -104,6 +110,11 @@ def load_pipeline(
         shortcuts=shortcuts,
         vae_tile=vae_tile,
     )
+
+
+def _translate(files: TranslatorFiles) -> Translate:
+    translator = load_translator(files)
+    return lambda text: translator.translate([text])[0]
 
 
 def _load_unet(

@@ -42,6 +42,7 @@ def open_engine(options: EngineOptions, model: Model, device: Device) -> Engine:
         execution=make_execution(options, device),
         vae_precision=options.vae_precision,
         text=model.text,
+        translator=model.english.translator,
         noise=model.noise,
         shortcuts=model.shortcuts,
         vae_tile=options.vae_tile,

@@ -5,7 +5,7 @@ Only configs and headers are read here, and files' digests when they are asked f
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,7 @@ from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig, Shortcut
 from sdbatch.errors import UserError
 from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig, text_architecture
 from sdbatch.models.text_config import text_encoder_name
-from sdbatch.prompts import ChineseRows
-from sdbatch.runner.reading import chinese_rows, text_options, text_settings
+from sdbatch.runner.reading import English, english, text_options, text_settings
 from sdbatch.samplers import Sampler, SamplerOptions, UnsupportedSchedule
 from sdbatch.shortcuts import Shortcuts
 from sdbatch.text import TextOptions
@@ -41,8 +40,7 @@ class Model:
     unet: UNetConfig
     vae: VAEConfig
     shortcuts: Shortcuts
-    chinese: ChineseRows | None = None
-    translation_column: str | None = None
+    english: English = field(default_factory=English)
 
     def settings(self, precision: str) -> dict[str, Any]:
         """The part of a dataset's `Settings` that the model decides, run in this precision."""
@@ -55,7 +53,7 @@ class Model:
             "embeddings": embeddings,
             "scheduler": self.sampler.name,
             "scheduler_settings": self.sampler.settings,
-            "text": text_settings(self.text, self.translation_column),
+            "text": text_settings(self.text, self.english),
             "precision": precision,
             "noise": self.noise,
             "shortcuts": self.shortcuts.settings,
@@ -99,10 +97,9 @@ def open_model(config: Config) -> Model:
     text = text_options(config.text)
     noise = config.noise.value
     shortcuts = _shortcuts(config.shortcuts)
-    chinese = chinese_rows(config, checkpoint)
     return Model(
-        checkpoint, additions, sampler, text, noise, unet, vae, shortcuts, chinese,
-        chinese and chinese.column,
+        checkpoint, additions, sampler, text, noise, unet, vae, shortcuts,
+        english(config, checkpoint),
     )  # fmt: skip
 
 

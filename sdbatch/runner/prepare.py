@@ -127,7 +127,10 @@ class _Named:
         if known is None or known.stamp != self.table.stamp:
             multiple = max(8, self.model.vae.downscale)
             summary = self.table.check(
-                self.defaults, multiple, all_masked=self.model.inpaints, chinese=self.model.chinese
+                self.defaults,
+                multiple,
+                all_masked=self.model.inpaints,
+                chinese=self.model.english.rows,
             )
         _check_steps(self.model, summary.steps)
         return summary

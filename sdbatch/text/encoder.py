@@ -8,6 +8,7 @@ encoders, not normed, side by side, and the projected text of the second (Podell
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,6 +81,7 @@ class PromptEncoder:
         self._encoders, self._options, self._sdxl = tuple(encoders), options, sdxl
         self._zero_empty_negative, self._translate = zero_empty_negative, translate
         self._in_english = lru_cache(maxsize=_READINGS)(self._translated)
+        self._translating = threading.Lock()  # threads that write metadata read texts, too
         self._cache = ByteCache(options.cache_mb << 20, lambda found: found.nbytes)
         self._readings = lru_cache(maxsize=_READINGS)(self._read)
         self._prompts = lru_cache(maxsize=_READINGS)(self._read_prompt)
@@ -128,7 +130,8 @@ class PromptEncoder:
     def _translated(self, text: str) -> str:
         if self._translate is None:
             return text
-        return translated(text, self._translate, weighting=self._options.weighting)
+        with self._translating:
+            return translated(text, self._translate, weighting=self._options.weighting)
 
     def _padded(self, text: str, chunks: int, negative: bool) -> TextStates:
         """One text with as many chunks as asked for."""
