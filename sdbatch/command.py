@@ -13,20 +13,27 @@ from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
 
 
-class DatasetParser(argparse.ArgumentParser):
-    """Takes a dataset's folder; bad arguments exit with the contract's code, in one line."""
+class CommandParser(argparse.ArgumentParser):
+    """Bad arguments exit with the contract's code, in one line."""
 
     def __init__(self, name: str, description: str):
         super().__init__(prog=f"python -m sdbatch.{name}", description=description)
-        self.add_argument("folder", metavar="DIR", type=Path, help="the dataset's folder")
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
         self.exit(EXIT_USER_ERROR, f"sdbatch: error: {one_line(message)}\n")
 
 
+class DatasetParser(CommandParser):
+    """Takes a dataset's folder."""
+
+    def __init__(self, name: str, description: str):
+        super().__init__(name, description)
+        self.add_argument("folder", metavar="DIR", type=Path, help="the dataset's folder")
+
+
 def run(
-    parser: DatasetParser,
+    parser: CommandParser,
     work: Callable[[argparse.Namespace], int],
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
