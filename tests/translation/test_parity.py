@@ -94,11 +94,12 @@ def test_texts_that_do_not_fit_are_translated_in_parts(name):
     tokenizer = ready.files.tokenizer
     long = [text for text in record()["texts"] if not tokenizer.fits(text)]
     assert len(long) >= 5
-    for text in long:
-        split = parts(text, tokenizer.fits)
-        assert len(split) > 1
-        assert all(map(tokenizer.fits, split))
-        assert ready.translate([text]) == [" ".join(filter(None, ready.translate(split)))]
+    split = [parts(text, tokenizer.fits) for text in long]
+    assert all(len(found) > 1 and all(map(tokenizer.fits, found)) for found in split)
+    pieces = [part for found in split for part in found]
+    said = dict(zip(pieces, ready.translate(pieces), strict=True))
+    expected = [" ".join(filter(None, map(said.get, found))) for found in split]
+    assert ready.translate(long) == expected
 
 
 def test_greedy_search_ends_with_the_first_end(name):
