@@ -49,6 +49,10 @@ class Pipeline:
         """How long a prompt is for this model's tokenizer, and what of it is cut off."""
         return self.prompts.read(prompt)
 
+    def expect(self, requests: Sequence[ImageRequest]) -> None:
+        """Get ready for the texts of these requests, all at once."""
+        self.prompts.expect(text for r in requests for text in (r.text, r.negative_text))
+
     def batch_key(self, request: ImageRequest) -> Hashable:
         """Requests whose keys are equal can be made together."""
         return (request.batch_key, self._chunks(request))

@@ -6,6 +6,7 @@ arguments and results.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from sdbatch.engine.options import EngineOptions, PredictorOptions
 from sdbatch.engine.pages import forget_file_pages, return_freed_memory
 from sdbatch.engine.predictor import Predictor
 from sdbatch.engine.sources import source_digest
-from sdbatch.engine.tracing import InputSpec, Outputs, dtype_name, trace, weights_of
+from sdbatch.engine.tracing import RECORDING, InputSpec, Outputs, dtype_name, trace, weights_of
 from sdbatch.models.attention import attention_kernels
 from sdbatch.models.kernels import BY_PRODUCTS, AttentionKernels
 from sdbatch.models.parts import cutting
@@ -93,11 +94,16 @@ class Static:
 
         backend = "CINN" if self.cinn else None
         compiled = paddle.jit.to_static(network.call, full_graph=True, backend=backend)
+        recorded = set()
 
         def call(*arguments: Tensor | None, alive: nn.Layer = network.layer) -> Outputs:
             # `compiled` itself does not keep the layer alive.
-            with attention_kernels(self.kernels):
-                return compiled(*arguments)
+            shapes = tuple(a if a is None else (*a.shape, a.dtype) for a in arguments)
+            records = contextlib.nullcontext() if shapes in recorded else RECORDING
+            with attention_kernels(self.kernels), records:
+                outputs = compiled(*arguments)
+            recorded.add(shapes)
+            return outputs
 
         return call
 

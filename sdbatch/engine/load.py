@@ -33,7 +33,6 @@ from sdbatch.samplers import Sampler
 from sdbatch.shortcuts import NO_SHORTCUTS, Shortcuts
 from sdbatch.text import TextOptions, TextOptionsError
 from sdbatch.text.encoder import PromptEncoder
-from sdbatch.text.translating import Translate
 from sdbatch.translation.files import TranslatorFiles
 from sdbatch.translation.translator import load_translator
 from sdbatch.weights.additions import NOTHING, Additions
@@ -97,7 +96,7 @@ def load_pipeline(
             text,
             sdxl=checkpoint.family == "sdxl",
             zero_empty_negative=checkpoint.zeros_for_empty,
-            translate=translator and _translate(translator),
+            translate=translator and load_translator(translator).translate,
         ),
         unet=_load_unet(
             checkpoint.unet, additions, device.dtype, execution, shortcuts.token_merging
@@ -110,11 +109,6 @@ def load_pipeline(
         shortcuts=shortcuts,
         vae_tile=vae_tile,
     )
-
-
-def _translate(files: TranslatorFiles) -> Translate:
-    translator = load_translator(files)
-    return lambda text: translator.translate([text])[0]
 
 
 def _load_unet(

@@ -27,6 +27,9 @@ class RandomPixels:
         """Nothing reads the prompt: no tokens, nothing cut off."""
         return ReadPrompt(chunks=1, tokens=0, truncated=None)
 
+    def expect(self, requests: Sequence[ImageRequest]) -> None:
+        """Nothing reads texts."""
+
     def batch_key(self, request: ImageRequest) -> Hashable:
         """As for networks, without their texts."""
         return request.batch_key

@@ -8,6 +8,7 @@ very memory that the layer's parameters lie in, which can be the checkpoint's me
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,13 @@ import paddle
 from paddle import Tensor, nn
 
 Outputs = Tensor | tuple[Tensor, ...]
+
+RECORDING = threading.RLock()
+"""Held while a program is recorded, and by threads beside the device's while they run layers.
+
+A thread that first comes to Paddle while another one records keeps that one's mode for good: in 2.6
+whatever it calls then fails. So none may come at that time.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,7 @@ def trace(
         The file: `.json` from Paddle 3, `.pdmodel` from 2.6. Its inputs are named `input_0`,
         `input_1` (by position), and as in `weights_of`.
     """
-    paddle.enable_static()
-    try:
+    with _static_mode():
         main = paddle.static.Program()
         with paddle.static.program_guard(main, paddle.static.Program()):
             arguments = [spec and _declared(i, spec) for i, spec in enumerate(inputs)]
@@ -74,9 +81,17 @@ def trace(
             executor = paddle.static.Executor(paddle.CPUPlace())
             # It insists on writing parameters, of which there are none.
             paddle.static.save_inference_model(str(stem), feeds, fetches, executor, program=main)
-    finally:
-        paddle.disable_static()
     return next(path for s in (".json", ".pdmodel") if (path := stem.with_suffix(s)).exists())
+
+
+@contextlib.contextmanager
+def _static_mode() -> Iterator[None]:
+    with RECORDING:
+        paddle.enable_static()
+        try:
+            yield
+        finally:
+            paddle.disable_static()
 
 
 def input_name(position: int) -> str:

@@ -29,6 +29,9 @@ class Engine(Protocol):
     def read(self, prompt: str) -> ReadPrompt:
         """How a prompt is read; cheap."""
 
+    def expect(self, requests: Sequence[ImageRequest]) -> None:
+        """Get ready for the texts of these requests, all at once."""
+
     def batch_key(self, request: ImageRequest) -> Hashable:
         """Requests whose keys are equal can be made together."""
 

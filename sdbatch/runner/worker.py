@@ -167,10 +167,11 @@ class Worker:
             if image.image_id in given_up:
                 error = WorkerDied(given_up[image.image_id])
                 self._writing.add(unit, Made(image, None, error, 1, 0.0))
-        images = in_order(
-            [image for image in opened.images if image.image_id not in given_up],
-            self._engine.batch_key,
-        )
+        with unit.watch.stage("text"):
+            # All of them: the metadata of those that are given up, too, tell how they are read.
+            self._engine.expect([image.request for image in opened.images])
+        images = [image for image in opened.images if image.image_id not in given_up]
+        images = in_order(images, self._engine.batch_key)
         load = partial(load_inputs, folder=job.table.path.parent, limits=job.input_limits)
         inputs = InputsAhead(images, load, ahead=2 * job.batch_size)
         asked = False

@@ -8,8 +8,7 @@ encoders, not normed, side by side, and the projected text of the second (Podell
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,7 +19,7 @@ from sdbatch.models.text import TextEncoder
 from sdbatch.text import ReadPrompt, TextOptions, TextOptionsError
 from sdbatch.text.cache import ByteCache
 from sdbatch.text.chunks import Reading, read_text
-from sdbatch.text.translating import Translate, translated
+from sdbatch.text.translating import InEnglish, Translate
 
 _READINGS = 4096
 
@@ -79,9 +78,9 @@ class PromptEncoder:
                 f"expected {1 + sdxl} text encoders that read as many tokens, found {lengths}"
             )
         self._encoders, self._options, self._sdxl = tuple(encoders), options, sdxl
-        self._zero_empty_negative, self._translate = zero_empty_negative, translate
-        self._in_english = lru_cache(maxsize=_READINGS)(self._translated)
-        self._translating = threading.Lock()  # threads that write metadata read texts, too
+        self._zero_empty_negative = zero_empty_negative
+        weighting = options.weighting
+        self._in_english = translate and InEnglish(translate, weighting=weighting)
         self._cache = ByteCache(options.cache_mb << 20, lambda found: found.nbytes)
         self._readings = lru_cache(maxsize=_READINGS)(self._read)
         self._prompts = lru_cache(maxsize=_READINGS)(self._read_prompt)
@@ -89,6 +88,11 @@ class PromptEncoder:
     def read(self, text: str) -> ReadPrompt:
         """How a text is read. Of two encoders, the one with more tokens counts."""
         return self._prompts(text)
+
+    def expect(self, texts: Iterable[str]) -> None:
+        """Translate texts that will be asked for; a translator is faster with many."""
+        if self._in_english:
+            self._in_english.expect(texts)
 
     @paddle.no_grad()
     def encode(self, texts: Sequence[str], chunks: int, *, negative: bool = False) -> TextStates:
@@ -113,25 +117,20 @@ class PromptEncoder:
         return TextStates(states, paddle.concat([r.pooled for r in rows]) if self._sdxl else None)
 
     def _read_prompt(self, text: str) -> ReadPrompt:
+        english = self._in_english(text) if self._in_english else text
         readings = self._readings(text)
         longest = max(readings, key=lambda reading: reading.tokens)
         return ReadPrompt(
             chunks=max(len(reading.chunks) for reading in readings),
             tokens=longest.tokens,
             truncated=longest.truncated,
-            read_as=None if longest.read_as == self._in_english(text) else longest.read_as,
-            translated=None if self._in_english(text) == text else self._in_english(text),
+            read_as=None if longest.read_as == english else longest.read_as,
+            translated=None if english == text else english,
         )
 
     def _read(self, text: str) -> tuple[Reading, ...]:
-        read = self._in_english(text)
-        return tuple(read_text(read, e.tokenizer, self._options) for e in self._encoders)
-
-    def _translated(self, text: str) -> str:
-        if self._translate is None:
-            return text
-        with self._translating:
-            return translated(text, self._translate, weighting=self._options.weighting)
+        english = self._in_english(text) if self._in_english else text
+        return tuple(read_text(english, e.tokenizer, self._options) for e in self._encoders)
 
     def _padded(self, text: str, chunks: int, negative: bool) -> TextStates:
         """One text with as many chunks as asked for."""

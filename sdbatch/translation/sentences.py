@@ -42,7 +42,7 @@ def _fitting(sentence: str, fits: Fits) -> list[str]:
     if fits(sentence):
         return [sentence]
     found = []
-    for clause in _packed(_AFTER_CLAUSES.split(sentence), fits):
+    for clause in map(str.strip, _packed(_AFTER_CLAUSES.split(sentence), fits)):
         found += [clause] if fits(clause) else _packed(clause, fits)
     return [part for part in map(str.strip, found) if part]
 

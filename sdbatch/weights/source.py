@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sdbatch.errors import UserError, one_line
-from sdbatch.weights.checkpoint import Checkpoint
+from sdbatch.weights.checkpoint import Checkpoint, Component
 from sdbatch.weights.folder import open_folder
 from sdbatch.weights.options import SourceOptions
 from sdbatch.weights.single_file import open_single_file, open_vae
@@ -39,12 +39,20 @@ def open_checkpoint(path: Path, options: SourceOptions | None = None) -> Checkpo
 
 
 def _refuse_integers(checkpoint: Checkpoint) -> Checkpoint:
-    """Quantised weights would be taken for what they are not."""
     for component in checkpoint.components:
-        for name, place in component.places.items():
-            if place.dtype not in _FLOATS and not component.layout.why_dropped(name):
-                raise UserError(
-                    f"{place.file.path}: {one_line(place.key)}: weights of dtype {place.dtype} "
-                    f"are not supported; expected one of {', '.join(_FLOATS)}"
-                )
+        refuse_integers(component)
     return checkpoint
+
+
+def refuse_integers(component: Component) -> None:
+    """Quantised weights would be taken for what they are not.
+
+    Raises:
+        UserError: there are some, by file and key.
+    """
+    for name, place in component.places.items():
+        if place.dtype not in _FLOATS and not component.layout.why_dropped(name):
+            raise UserError(
+                f"{place.file.path}: {one_line(place.key)}: weights of dtype {place.dtype} "
+                f"are not supported; expected one of {', '.join(_FLOATS)}"
+            )

@@ -34,6 +34,9 @@ class Painter:
         self.batches: list[list[str]] = []
         self.releases = 0
 
+    def expect(self, requests: Sequence[ImageRequest]) -> None:
+        """Its texts need nothing."""
+
     def batch_key(self, request: ImageRequest) -> Hashable:
         return request.batch_key
 

@@ -81,7 +81,9 @@ class TestShard:
         assert told.record.items() <= record.items()
         assert (record["images"], record["counts"]) == (5, {"ok": 5})
         assert (record["device"], record["worker"]) == ("cpu", 3)
-        assert record["stages"].keys() == {"wait", "inputs", "denoise", "encode", "write"}
+        assert record["stages"].keys() == {
+            "wait", "text", "inputs", "denoise", "encode", "write",
+        }  # fmt: skip
         assert record["seconds"] >= record["stages"]["denoise"]
         assert record["started_at"] <= record["finished_at"]
         assert record["peak_memory_mb"] > 0
