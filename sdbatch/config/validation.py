@@ -100,6 +100,8 @@ def validate(composed: DictConfig) -> Config:
     _check_count("output.shard_size", config.output.shard_size)
     _check_label(config.label)
     _check_off("score", config.score, config.score.name is ScoreName.none)
+    if config.score.name is not ScoreName.none and config.score.model is None:
+        raise UserError("score.model: required, but not given; add score.model=...")
     _check_off("safety", config.safety, config.safety.name is SafetyName.none)
     text = config.text
     if text.translator is not None and text.on_chinese.value != "translate":
