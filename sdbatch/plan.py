@@ -27,7 +27,8 @@ NUMERICS_VERSION = 2
 class Settings:
     """Everything that decides the pixels of a whole dataset. Rows may override some of it.
 
-    `label` is what pictures say of themselves, empty for nothing. `shortcuts` holds those that are
+    `label` is what pictures say of themselves, empty for nothing; `safety` is who
+    changes or drops some of them. `shortcuts` holds those that are
     on, so that without any a dataset is what it was before there were shortcuts.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     noise: str
     image_format: str
     label: Mapping[str, Any]
+    safety: Mapping[str, Any]
     table_sha256: str
     numerics_version: int = NUMERICS_VERSION
     shortcuts: Mapping[str, Any] = field(default_factory=dict)

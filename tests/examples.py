@@ -61,6 +61,7 @@ def some_settings(**changes: Any) -> Settings:
         "noise": "torch_cpu",
         "image_format": "png",
         "label": {},
+        "safety": {},
         "table_sha256": "c" * 64,
         "numerics_version": 2,
     }

@@ -77,6 +77,29 @@ KeywordsName = Enum("KeywordsName", {name: name for name in KEYWORD_METHODS})
 OnChineseName = Enum("OnChineseName", {name: name for name in ("error", "translate", "pass")})
 
 
+class ScoreName(Enum):
+    """What compares pictures with their prompts."""
+
+    none = "none"
+    clip = "clip"
+    chinese_clip = "chinese_clip"
+
+
+class SafetyName(Enum):
+    """What objects to pictures."""
+
+    none = "none"
+    checker = "checker"
+
+
+class PolicyName(Enum):
+    """What becomes of pictures that the safety checker objects to."""
+
+    flag = "flag"
+    blur = "blur"
+    drop = "drop"
+
+
 class ResumeName(Enum):
     """What to do with a dataset that is there already."""
 
@@ -244,6 +267,24 @@ class LabelConfig:
 
 
 @dataclass
+class ScoreConfig:
+    """A folder with a CLIP model; rows with more than `keep_above` are marked."""
+
+    name: ScoreName = ScoreName.none
+    model: str | None = None
+    keep_above: float | None = None
+
+
+@dataclass
+class SafetyConfig:
+    """A folder with a safety checker (null: that of the checkpoint), and what follows from it."""
+
+    name: SafetyName = SafetyName.none
+    model: str | None = None
+    policy: PolicyName = PolicyName.flag
+
+
+@dataclass
 class LauncherConfig:
     """The launcher. Those of one launcher's keys that the job's does not have are refused."""
 
@@ -295,6 +336,8 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     label: LabelConfig = field(default_factory=LabelConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    safety: SafetyConfig = field(default_factory=SafetyConfig)
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     steps: int = 20
     guidance_scale: float = 7.5

@@ -10,7 +10,15 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, Node, OmegaConf
 
-from sdbatch.config.schema import Config, LabelConfig, LabelName, LauncherConfig, ModelConfig
+from sdbatch.config.schema import (
+    Config,
+    LabelConfig,
+    LabelName,
+    LauncherConfig,
+    ModelConfig,
+    SafetyName,
+    ScoreName,
+)
 from sdbatch.errors import UserError
 from sdbatch.labels.mark import LEAST_HEIGHT
 from sdbatch.noise import MAX_SEED
@@ -33,6 +41,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: LEAST_HEIGHT <= value <= 0.5,
         f"{LEAST_HEIGHT} (GB 45438-2025) to 0.5 of the shorter side",
     ),
+    "score.keep_above": (lambda value: -1 <= value <= 1, "-1 to 1"),
     "label.opacity": (lambda value: 0.3 <= value <= 1, "0.3 to 1"),
     "seed": (lambda value: 0 <= value <= MAX_SEED, "0 to 2^63-1"),
     "guidance_scale": _NOT_NEGATIVE,
@@ -90,6 +99,10 @@ def validate(composed: DictConfig) -> Config:
         _check_count(key, getattr(config, key))
     _check_count("output.shard_size", config.output.shard_size)
     _check_label(config.label)
+    _check_off("score", config.score, config.score.name is ScoreName.none)
+    if config.score.name is not ScoreName.none and config.score.model is None:
+        raise UserError("score.model: required, but not given; add score.model=...")
+    _check_off("safety", config.safety, config.safety.name is SafetyName.none)
     text = config.text
     if text.translator is not None and text.on_chinese.value != "translate":
         raise UserError(
@@ -117,16 +130,22 @@ def _check_label(label: LabelConfig) -> None:
             raise UserError(
                 f"label.{name}: expected one line of up to 200 characters, found {text!r}"
             )
-    if label.name is LabelName.none:
-        default = LabelConfig()
-        for item in fields(LabelConfig):
-            if (value := getattr(label, item.name)) != getattr(default, item.name):
-                raise UserError(f"label.{item.name}: {value}: not for label=none")
-    elif not (_SAYS_AI.search(label.text) and _SAYS_MADE.search(label.text)):
+    _check_off("label", label, label.name is LabelName.none)
+    says = _SAYS_AI.search(label.text) and _SAYS_MADE.search(label.text)
+    if label.name is not LabelName.none and not says:
         raise UserError(
             f"label.text: expected AI or 人工智能, and 生成 or 合成 (GB 45438-2025), "
             f"found {label.text}"
         )
+
+
+def _check_off(group: str, options: Any, off: bool) -> None:
+    """Nothing may be asked of what is turned off."""
+    default = type(options)()
+    for item in fields(options) if off else ():
+        if (value := getattr(options, item.name)) != getattr(default, item.name):
+            shown = getattr(value, "value", value)
+            raise UserError(f"{group}.{item.name}: {shown}: not for {group}=none")
 
 
 _SAYS_AI, _SAYS_MADE = re.compile("AI|人工智能"), re.compile("生成|合成")

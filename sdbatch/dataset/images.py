@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
 from sdbatch.request import ImageRequest
@@ -80,6 +80,16 @@ def judge(pixels: np.ndarray, finite: bool) -> str:
         return "nan"
     # Some rows show it for almost every picture, in a fraction of the time.
     return "blank" if _flat(pixels[::61]) and _flat(pixels) else "ok"
+
+
+def blurred(pixels: np.ndarray) -> np.ndarray:
+    """The picture beyond recognition: nothing finer than an eighth of its shorter side is left.
+
+    Args:
+        pixels: uint8 [height, width, 3].
+    """
+    radius = min(pixels.shape[:2]) / 8
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def _flat(pixels: np.ndarray) -> bool:

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from sdbatch.errors import UserError
 
-STATUSES = ("ok", "failed", "nan", "blank", "oom")
+STATUSES = ("ok", "failed", "nan", "blank", "oom", "unsafe")
+SETTLED = frozenset({"ok", "unsafe"})
+"""What trying again would not change."""
 
 COLUMNS = pa.schema(
     [
@@ -59,6 +61,12 @@ COLUMNS = pa.schema(
         pa.field("crop_top", pa.int32()),
         pa.field("target_width", pa.int32()),
         pa.field("target_height", pa.int32()),
+        pa.field("clip_score", pa.float64()),
+        pa.field("clip_model", pa.string()),
+        pa.field("clip_keep", pa.bool_()),
+        pa.field("safety_flagged", pa.bool_()),
+        pa.field("safety_score", pa.float64()),
+        pa.field("safety_action", pa.string()),
         pa.field("model", pa.string(), nullable=False),
         pa.field("weights_sha256", pa.string(), nullable=False),
         pa.field("scheduler", pa.string(), nullable=False),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from sdbatch.dataset.schema import SETTLED
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.plan import PlannedImage
 from sdbatch.runner.messages import Assignment
@@ -57,7 +58,7 @@ def open_unit(
         earlier = store.repairs_by_shard().get(shard, [])
         current = store.current(shard, earlier).select(["image_id", "status", "attempts"])
         rows = current.to_pylist()
-        attempts = {r["image_id"]: r["attempts"] for r in rows if r["status"] != "ok"}
+        attempts = {r["image_id"]: r["attempts"] for r in rows if r["status"] not in SETTLED}
         images = [image for image in images if image.image_id in attempts]
     folder = ExitStack()
     writer = folder.enter_context(store.begin(unit.name))

@@ -26,6 +26,7 @@ from sdbatch.plan import Plan, Settings
 from sdbatch.prompts import PromptDefaults, PromptTable, TableSummary
 from sdbatch.run_record import matching_plan, read_run
 from sdbatch.runner.engine_options import settle_engine
+from sdbatch.runner.judges import Judges, open_judges
 from sdbatch.runner.labelling import open_label
 from sdbatch.runner.model import Model, open_model
 from sdbatch.samplers import UnsupportedSchedule
@@ -45,6 +46,7 @@ class Job:
     batch_size: int
     image_format: ImageFormat
     label: Label | None
+    judges: Judges
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def prepare(config: Config, known: TableSummary | None = None) -> Prepared:
         batch_size=engine.batch_size,
         image_format=_image_format(config.output),
         label=named.label,
+        judges=named.judges,
     )
     return Prepared(job, devices)
 
@@ -120,6 +123,7 @@ class _Named:
     model: Model
     defaults: PromptDefaults
     label: Label | None
+    judges: Judges
 
     def check(self, known: TableSummary | None) -> TableSummary:
         """Read the whole table, unless it is the known one."""
@@ -147,7 +151,9 @@ def _open(config: Config) -> _Named:
         height=config.height or model.side,
         strength=config.strength,
     )
-    return _Named(table, model, defaults, open_label(config.label))
+    return _Named(
+        table, model, defaults, open_label(config.label), open_judges(config, model.checkpoint)
+    )
 
 
 def _plan(
@@ -210,6 +216,7 @@ def _settings(config: Config, named: _Named, precision: str, summary: TableSumma
         seed=config.seed,
         image_format=_image_format(config.output).label,
         label=named.label.settings if named.label else {},
+        safety=named.judges.settings,
         table_sha256=summary.sha256,
     )
 

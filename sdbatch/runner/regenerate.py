@@ -22,7 +22,7 @@ from PIL import Image
 from sdbatch import config
 from sdbatch.config import Config
 from sdbatch.dataset.existing import open_dataset
-from sdbatch.dataset.images import ImageFormat, encode, to_bytes
+from sdbatch.dataset.images import ImageFormat, blurred, encode, to_bytes
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.engine.device import RANDOM, choose_devices, cpu_devices
 from sdbatch.errors import UserError, one_line
@@ -100,6 +100,8 @@ def regenerate(
             continue
         form = ImageFormat.from_label(plan.settings.image_format)
         made = pixels if pixels.dtype == np.uint8 else to_bytes(pixels)
+        if row["safety_action"] == "blur":
+            made = blurred(made)
         if label is not None and row["aigc_label"]:
             made = label.drawn(made)
         difference = _difference(made, form, folder / row["file_name"])

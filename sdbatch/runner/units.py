@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sdbatch.dataset.schema import SETTLED
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.plan import Plan
 from sdbatch.runner.messages import Unit
@@ -31,7 +32,7 @@ def _repairs(plan: Plan, store: ShardStore, done: set[str]) -> list[Unit]:
     repairs, units = store.repairs_by_shard(), []
     for shard in range(plan.shards):
         name = plan.shard_name(shard)
-        if name not in done or set(store.read_record(name).get("counts", {"?": 0})) == {"ok"}:
+        if name not in done or SETTLED.issuperset(store.read_record(name).get("counts", "?")):
             continue
         earlier = repairs.get(name, [])
         if _has_failures(store, name, earlier):
@@ -41,4 +42,5 @@ def _repairs(plan: Plan, store: ShardStore, done: set[str]) -> list[Unit]:
 
 
 def _has_failures(store: ShardStore, name: str, repairs: Sequence[str]) -> bool:
-    return set(store.current(name, repairs).column("status").to_pylist()) != {"ok"}
+    statuses = store.current(name, repairs).column("status").to_pylist()
+    return not SETTLED.issuperset(statuses)

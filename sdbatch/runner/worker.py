@@ -32,6 +32,8 @@ from sdbatch.plan import PlannedImage
 from sdbatch.runner.batches import BatchSize, DeviceLost, Engine, Made, in_order, make
 from sdbatch.runner.inputs import InputsAhead, load_inputs
 from sdbatch.runner.interrupt import Interrupted, ignore_signals
+from sdbatch.runner.judges import start_judging
+from sdbatch.runner.judging import Judging
 from sdbatch.runner.link import Parent
 from sdbatch.runner.messages import (
     EXIT_DEVICE_LOST,
@@ -74,10 +76,17 @@ class Worker:
         device: its own.
         job: the run's.
         engine: loaded.
+        judging: judges of pictures, loaded; None where there are none.
     """
 
     def __init__(
-        self, parent: Parent, number: int, device: Device, job: Job, engine: Engine
+        self,
+        parent: Parent,
+        number: int,
+        device: Device,
+        job: Job,
+        engine: Engine,
+        judging: Judging | None = None,
     ) -> None:
         self._parent, self._number, self._device = parent, number, device
         self._job, self._engine = job, engine
@@ -87,7 +96,7 @@ class Worker:
         self._proven = False
         self._seconds_per_image = 0.0
         threads = min(_ENCODERS, device.threads)
-        self._writing = Writing(job, device, engine, threads, self._written, self._close)
+        self._writing = Writing(job, device, engine, threads, self._written, self._close, judging)
 
     def run(self) -> None:
         """Make units until there are no more, or until it is time to stop.
@@ -282,6 +291,7 @@ def main() -> None:
         load: Callable[[Job, Device], Engine]
         parent = Parent(connection)
         engine = load(job, device)
+        judging = start_judging(job.judges)
     except UserError as error:
         connection.send([Refused(str(error))])
         return
@@ -291,7 +301,7 @@ def main() -> None:
     parent.listen()
     parent.send(Ready(time.monotonic() - started))
     try:
-        Worker(parent, number, device, job, engine).run()
+        Worker(parent, number, device, job, engine, judging).run()
     except DeviceLost:
         os._exit(EXIT_DEVICE_LOST)
 

@@ -18,16 +18,18 @@ from typing import Any
 import numpy as np
 
 from sdbatch.config.schema import LabelName
-from sdbatch.dataset.images import encode, judge, to_bytes
+from sdbatch.dataset.images import blurred, encode, judge, to_bytes
 from sdbatch.dataset.shard import ShardWriter
 from sdbatch.engine.device import Device
 from sdbatch.labels import produce_id
 from sdbatch.plan import PlannedImage
 from sdbatch.runner import rows
 from sdbatch.runner.batches import Engine, Made, is_oom
+from sdbatch.runner.judging import Judging
 from sdbatch.runner.messages import Unit
 from sdbatch.runner.prepare import Job
 from sdbatch.stopwatch import Stopwatch
+from sdbatch.text.chunks import plain_text
 
 WAITING = 4
 """Pictures that may wait for an encoder, for each of them; two micro-batches at least."""
@@ -79,6 +81,7 @@ class Writing:
         written: called with (unit, image id, status, bytes) after each image.
         close: called in the committing thread when all images of a unit are written, or when one
             of them failed: it commits or gives up.
+        judging: judges of pictures; None where there are none.
     """
 
     def __init__(
@@ -89,9 +92,10 @@ class Writing:
         threads: int,
         written: Callable[[OpenUnit, str, str, int], None],
         close: Callable[[OpenUnit], None],
+        judging: Judging | None = None,
     ):
         self._job, self._device, self._engine = job, device, engine
-        self._written, self._close = written, close
+        self._written, self._close, self._judging = written, close, judging
         self._room = threading.BoundedSemaphore(max(WAITING * threads, 2 * job.batch_size))
         self._encoders = ThreadPoolExecutor(threads, "encode")
         self._finished: queue.Queue[OpenUnit | None] = queue.Queue(UNCOMMITTED)
@@ -118,6 +122,8 @@ class Writing:
         self._finished.put(None)
         self._committer.join()
         self._encoders.shutdown()
+        if self._judging is not None:
+            self._judging.end()
 
     def _write(self, unit: OpenUnit, made: Made) -> None:
         try:
@@ -131,14 +137,19 @@ class Writing:
     def _outcome(self, unit: OpenUnit, made: Made) -> None:
         image, job = made.planned, self._job
         with unit.watch.stage("encode"):
-            status, pixels = _judged(made)
+            status, pixels = _picture(made)
             read = self._engine.read(image.request.text)
             negative = self._engine.read(image.request.negative_text)
             row = rows.metadata_row(
                 job, self._device, made, status, read, negative,
                 shard=unit.shard, attempts=unit.attempts.get(image.image_id, 0) + 1,
             )  # fmt: skip
-            if status == "ok":
+        if status == "ok" and self._judging is not None:
+            with unit.watch.stage("judge"):
+                status, pixels, columns = self._judged(image, pixels)
+            row |= {**columns, "status": status}
+        if status == "ok":
+            with unit.watch.stage("encode"):
                 data, columns = _file(job, image, pixels)
                 row |= columns
         if status == "ok":
@@ -146,6 +157,21 @@ class Writing:
                 row |= unit.writer.add_image(image.image_id, data, job.image_format.suffix)
         unit.rows[image.image_id] = row
         self._written(unit, image.image_id, status, row.get("bytes", 0))
+
+    def _judged(
+        self, image: PlannedImage, pixels: np.ndarray
+    ) -> tuple[str, np.ndarray, dict[str, Any]]:
+        """Status, pixels and columns of a picture, after the judges have looked at it."""
+        judges = self._job.judges
+        text = image.request.prompt if judges.reads_chinese else image.request.text
+        opinion = self._judging.opinion(pixels, plain_text(text, self._job.model.text))
+        columns = judges.columns(opinion)
+        if not opinion.flagged:
+            return "ok", pixels, columns
+        columns["safety_action"] = judges.policy
+        if judges.policy == "blur":
+            pixels = blurred(pixels)
+        return "unsafe" if judges.policy == "drop" else "ok", pixels, columns
 
     def _commit_all(self) -> None:
         while (unit := self._finished.get()) is not None:
@@ -165,7 +191,7 @@ def _file(job: Job, image: PlannedImage, pixels: np.ndarray) -> tuple[bytes, dic
     return data, {**columns, "aigc_label": LabelName.gb45438.value, "aigc_produce_id": number}
 
 
-def _judged(made: Made) -> tuple[str, np.ndarray | None]:
+def _picture(made: Made) -> tuple[str, np.ndarray | None]:
     """The outcome of an image, and its pixels, uint8 [height, width, 3]."""
     if made.error is not None:
         return ("oom" if is_oom(made.error) else "failed"), None

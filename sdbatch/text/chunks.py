@@ -77,6 +77,14 @@ def read_text(text: str, tokenizer: Tokenizer, options: TextOptions) -> Reading:
     )
 
 
+def plain_text(text: str, options: TextOptions) -> str:
+    """What a text says to people and to other networks: prepared, without weights and BREAK."""
+    text = options.preparation.prepared(text, weighting=options.weighting)
+    if not options.weighting:
+        return text
+    return "".join(span.text if span.text is not None else " " for span in parse_weights(text))
+
+
 def _spaced(text: str | None, preparation: Preparation) -> str | None:
     return text and spaced(preparation.pieces(text) or ())
 

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from sdbatch.dataset.images import ImageFormat, encode, judge, parameters_text, to_bytes
+from sdbatch.dataset.images import (
+    ImageFormat,
+    blurred,
+    encode,
+    judge,
+    parameters_text,
+    to_bytes,
+)
 from tests.examples import a_picture, a_request
 
 HASH = "0123456789abcdef" * 4
@@ -72,6 +79,21 @@ def as_webui_reads(text: str) -> tuple[str, str, dict[str, str]]:
     pairs = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
     settings = {key: json.loads(value) if value[:1] == '"' else value for key, value in pairs}
     return "\n".join(prompt), "\n".join(negative), settings
+
+
+class TestBlurred:
+    @pytest.mark.parametrize("size", [(512, 512), (64, 96), (8, 8)])
+    def test_leaves_no_detail(self, size):
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+        found = blurred(pixels)
+        assert (found.shape, found.dtype) == (pixels.shape, np.uint8)
+        steps = np.abs(np.diff(found.astype(int), axis=0)).max()
+        assert steps < 0.2 * np.abs(np.diff(pixels.astype(int), axis=0)).max()
+
+    def test_is_the_same_each_time(self):
+        pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
+        assert np.array_equal(blurred(pixels), blurred(pixels))
 
 
 class TestJudge:

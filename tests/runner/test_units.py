@@ -50,6 +50,15 @@ def test_repairs_go_on_until_every_row_has_a_picture(tmp_path):
     assert names(store, retry_failed=True) == ["00000", "00002", "00003"]
 
 
+def test_pictures_that_were_dropped_for_what_they_show_are_not_tried_again(tmp_path):
+    store = begin(tmp_path, PLAN)
+    make(store, "00000", {"0-000": "unsafe", "1-000": "ok"})
+    make(store, "00001", {"2-000": "unsafe", "3-000": "oom"})
+    assert names(store, retry_failed=True) == ["00002", "00003", "00001.r1"]
+    make(store, "00001.r1", {"3-000": "ok"})
+    assert names(store, retry_failed=True) == ["00002", "00003"]
+
+
 def test_a_damaged_shard_is_the_users_to_mend(tmp_path):
     store = begin(tmp_path, PLAN)
     make(store, "00000", MIXED)

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sdbatch.config.schema import ImageFormatName, LabelName
-from sdbatch.dataset.images import to_bytes
+from sdbatch.dataset.images import blurred, to_bytes
 from sdbatch.dataset.writer import ShardCorrupt
 from sdbatch.engine.device import Device
 from sdbatch.labels import found_in, produce_id
 from sdbatch.runner.batches import Made
+from sdbatch.runner.judges import Judges
+from sdbatch.runner.judging import Judging, Opinion
 from sdbatch.runner.messages import Unit
 from sdbatch.runner.writing import UNCOMMITTED, WAITING, OpenUnit, Writing
+from sdbatch.scoring.files import JudgeFiles
 from sdbatch.stopwatch import Stopwatch
 from tests.examples import a_picture
 from tests.runner.conftest import begun
@@ -35,7 +39,7 @@ class Threads:
     `gate` holds up every encoder before its picture counts as written.
     """
 
-    def __init__(self, job):
+    def __init__(self, job, judging=None):
         self.job = job
         self.store = begun(job)
         self.images = job.plan.images_of(job.table.read(0, job.table.rows))
@@ -46,7 +50,7 @@ class Threads:
         self.gate.set()
         self.close_gate.set()
         self.writing = Writing(
-            job, Device("cpu", "fp32"), Painter(), THREADS, self._written, self._close
+            job, Device("cpu", "fp32"), Painter(), THREADS, self._written, self._close, judging
         )
 
     def open(self, name: str = "00000", attempts=None) -> OpenUnit:
@@ -74,9 +78,9 @@ class Threads:
 
 
 @contextmanager
-def running(job):
+def running(job, judging=None):
     """Everything is finished when the block ends."""
-    threads = Threads(job)
+    threads = Threads(job, judging)
     yield threads
     for gate in (threads.gate, threads.close_gate):
         gate.set()
@@ -191,6 +195,70 @@ class TestLabels:
                 row = outcome(threads)
             assert row["pixels_sha256"] == digest
             assert ("aigc_label" in row) == there
+
+
+class TestJudges:
+    """Of pictures that are `a_picture`, by a checker that objects to all of them."""
+
+    @pytest.fixture
+    def judged(self, make_job):
+        """`judged(policy)`: the row of a picture, and the file if there is one."""
+
+        def run(policy: str, flagged: bool = True, **judges):
+            job = make_job(prompt=["a star"])
+            checker = mock.Mock(spec=JudgeFiles)
+            job = replace(job, judges=Judges(checker=checker, policy=policy, **judges))
+            asked = []
+
+            def look(pictures, texts):
+                asked.extend(texts)
+                return [Opinion(flagged=flagged, safety_score=0.2, clip_score=0.3)] * len(texts)
+
+            with running(job, Judging(look)) as threads:
+                row = outcome(threads)
+                file = next((job.folder / "_tmp").glob("*/images/*.png"), None)
+                pixels = file and np.asarray(Image.open(file))
+            assert asked == ["a star"]
+            return row, pixels
+
+        return run
+
+    def test_who_only_flags_leaves_the_picture(self, judged):
+        row, pixels = judged("flag")
+        assert (row["status"], row["safety_flagged"], row["safety_action"]) == ("ok", True, "flag")
+        assert np.array_equal(pixels, to_bytes(a_picture(16, 32)))
+
+    def test_who_blurs_leaves_no_detail(self, judged):
+        row, pixels = judged("blur")
+        assert (row["status"], row["safety_action"]) == ("ok", "blur")
+        assert np.array_equal(pixels, blurred(to_bytes(a_picture(16, 32))))
+        assert row["pixels_sha256"] == hashlib.sha256(pixels.tobytes()).hexdigest()
+
+    def test_who_drops_leaves_no_file(self, judged):
+        row, pixels = judged("drop")
+        assert (row["status"], row["safety_action"]) == ("unsafe", "drop")
+        assert pixels is None
+        assert "file_name" not in row
+
+    def test_a_picture_that_nobody_minds_is_left_alone(self, judged):
+        row, pixels = judged("drop", flagged=False)
+        assert (row["status"], row["safety_flagged"], row.get("safety_action")) == (
+            "ok",
+            False,
+            None,
+        )
+        assert np.array_equal(pixels, to_bytes(a_picture(16, 32)))
+
+    def test_what_goes_wrong_ends_the_unit(self, make_job):
+        def look(pictures, texts):
+            raise RuntimeError("no judge")
+
+        job = replace(make_job(prompt=["a"]), judges=Judges(checker=mock.Mock(spec=JudgeFiles)))
+        with running(job, Judging(look)) as threads:
+            unit = threads.open()
+            threads.add(unit)
+            threads.writing.drain(unit)
+        assert "no judge" in str(unit.error)
 
 
 class TestUnits:
