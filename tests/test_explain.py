@@ -7,8 +7,8 @@ from tests.composing import folder, refusal
 
 KEYS = (
     "expected one of prompts, model, scheduler, text, shortcuts, precision, engine, output, "
-    "label, launcher, steps, guidance_scale, guidance_rescale, strength, negative_prompt, "
-    "images_per_prompt, width, height, seed, noise, max_input_mb, max_input_megapixels, "
+    "label, score, safety, launcher, steps, guidance_scale, guidance_rescale, strength, "
+    "negative_prompt, images_per_prompt, width, height, seed, noise, max_input_mb, max_input_megapixels, "
     "batch_size, device, devices, workers, resume, retry_failed, grace_s, stop_at, max_hours, "
     "watchdog_s, check_space, metrics"
 )
@@ -213,7 +213,8 @@ class TestTheCommand:
     def test_null_where_a_choice_is_expected(self, sdbatch, override):
         assert self.line(sdbatch(override)) == (
             "a group (prompts, model, scheduler, text, shortcuts, precision, engine, output, "
-            "label, launcher, experiment) takes the name of a choice, found null or a number"
+            "label, score, safety, launcher, experiment) takes the name of a choice, "
+            "found null or a number"
         )
 
     def test_a_yaml_that_is_not_yaml(self, sdbatch, folder):

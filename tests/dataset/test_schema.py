@@ -17,6 +17,7 @@ CONTRACT = """
     prompt_read prompt_translated negative_prompt_translated
     prompt_keywords init_image init_image_sha256 mask mask_sha256 strength
     original_width original_height crop_left crop_top target_width target_height
+    clip_score clip_model clip_keep safety_flagged safety_score safety_action
     model weights_sha256 scheduler steps guidance_scale precision engine device
     batch_size_used latency_s created_at
 """
@@ -50,7 +51,7 @@ def test_a_failed_picture_has_a_row():
 
 
 def test_statuses_are_those_of_the_contract():
-    assert STATUSES == ("ok", "failed", "nan", "blank", "oom")
+    assert STATUSES == ("ok", "failed", "nan", "blank", "oom", "unsafe")
 
 
 def test_the_tables_own_columns_follow_with_their_types():
