@@ -8,7 +8,8 @@ from tests.composing import folder, refusal
 KEYS = (
     "expected one of prompts, model, scheduler, text, shortcuts, precision, engine, output, "
     "label, score, safety, launcher, steps, guidance_scale, guidance_rescale, strength, "
-    "negative_prompt, images_per_prompt, width, height, seed, noise, max_input_mb, max_input_megapixels, "
+    "negative_prompt, images_per_prompt, width, height, seed, noise, max_input_mb, "
+    "max_input_megapixels, "
     "batch_size, device, devices, workers, resume, retry_failed, grace_s, stop_at, max_hours, "
     "watchdog_s, check_space, metrics"
 )
