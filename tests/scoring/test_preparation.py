@@ -79,5 +79,5 @@ def test_what_cannot_be_done_is_refused(raw, says):
 
 
 def test_chinese_clip_has_no_shorter_side():
-    with pytest.raises(UnsupportedConfig, match="size=.*: expected a height and a width"):
+    with pytest.raises(UnsupportedConfig, match=r"size=.*: expected a height and a width"):
         Preparation.from_dict({"size": {"shortest_edge": 224}}, square=True)
