@@ -5,7 +5,7 @@ VENV := .venv
 VENV26 := .venv-paddle26
 # What must hold on every Paddle line: numbers, pictures, and the whole command.
 ACROSS_LINES := tests/models tests/samplers tests/weights tests/convert tests/engine tests/test_pipeline.py \
-                tests/noise tests/inputs tests/text tests/translation tests/test_pictures.py tests/test_guidance.py \
+                tests/noise tests/inputs tests/text tests/scoring tests/translation tests/test_pictures.py tests/test_guidance.py \
                 tests/test_mixed_tables.py tests/test_convergence.py tests/test_shortcuts.py tests/test_denoising.py \
                 tests/test_tiling.py tests/test_end_to_end.py tests/test_demo_pictures.py
 
