@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sdbatch.runner.judging import Judging, Opinion
+from tests.runner import runs
 
 PATIENCE_S = 60
 
@@ -28,18 +29,20 @@ def test_each_picture_gets_its_own_opinion():
 
 
 def test_pictures_that_wait_are_looked_at_together():
-    first, sizes = threading.Event(), []
+    begun, first, sizes = threading.Event(), threading.Event(), []
 
     def slow(pictures, texts):
         sizes.append(len(pictures))
+        begun.set()
         assert first.wait(PATIENCE_S)
         return look(pictures, texts)
 
     judging = Judging(slow)
     with ThreadPoolExecutor(21) as pool:
-        answers = [pool.submit(judging.opinion, picture(n), "") for n in range(21)]
-        while judging._waiting.qsize() < 20:
-            pass
+        answers = [pool.submit(judging.opinion, picture(0), "")]
+        assert begun.wait(PATIENCE_S)
+        answers += [pool.submit(judging.opinion, picture(n), "") for n in range(1, 21)]
+        runs.wait_until(lambda: judging._waiting.qsize() == 20, "the others")
         first.set()
         assert sorted(a.result(PATIENCE_S).clip_score for a in answers) == list(range(21))
     judging.end()
