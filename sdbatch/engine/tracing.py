@@ -22,8 +22,8 @@ Outputs = Tensor | tuple[Tensor, ...]
 RECORDING = threading.RLock()
 """Held while a program is recorded, and by threads beside the device's while they run layers.
 
-A thread that first comes to Paddle while another one records keeps that one's mode for good: in 2.6
-whatever it calls then fails. So none may come at that time.
+A thread that first comes to Paddle while another one records keeps that one's mode for good, and
+whatever it calls with tensors then fails. So none may come at that time.
 """
 
 
