@@ -18,10 +18,11 @@ from tests.conftest import ROOT
 ERRORS = {
     "UserError", "Interruption", "UnsupportedConfig", "UnsupportedSchedule", "TextOptionsError",
     "Malformed", "TooMuch", "Refused", "ShardsMissing", "ShardCorrupt", "DamagedShard", "BadImage",
+    "BadDictionary", "MissingGlyph",
 }  # fmt: skip
 """Errors whose text, the first argument, reaches the user's line."""
 ARGUMENTS = {"complain": 0, "_fail": 0, "DamagedShard": 3, "FileNotFoundError": 1, "kill": 0,
-             "UnitFailed": 2}  # fmt: skip
+             "UnitFailed": 2, "ChineseRows": 0}  # fmt: skip
 """Other calls that put a text into such a line, and which of their arguments it is."""
 PHRASES = {
     "__main__.py": {"_refuse"},
