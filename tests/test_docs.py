@@ -32,6 +32,12 @@ def blocks(path: Path) -> list[list[str]]:
     return [[re.sub(r"\s+# .*|^# .*", "", line) for line in block.splitlines()] for block in found]
 
 
+def layouts(path: Path) -> list[str]:
+    """First words of indented lines: commands, files in folders, what stands in diagrams."""
+    without_code = re.sub(r"^```.*?^```", "", text(path), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"^ {4,}(\S+)", without_code, re.MULTILINE)
+
+
 def shape(path: Path) -> Counter:
     """Headings by level, rows of tables by their columns, items of lists."""
     without_code = re.sub(r"^```.*?^```", "", text(path), flags=re.DOTALL | re.MULTILINE)
@@ -63,6 +69,12 @@ def test_both_have_the_same_figures_in_tables(pair):
 @both
 def test_both_show_the_same_commands(pair):
     one, other = map(blocks, pair)
+    assert one == other
+
+
+@both
+def test_both_lay_out_the_same_lines(pair):
+    one, other = map(layouts, pair)
     assert one == other
 
 
