@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sdbatch import config, sweep
+from sdbatch import config, lang, sweep
 from sdbatch.config.schema import LauncherName
 from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError, one_line
@@ -29,6 +29,7 @@ def main() -> None:
     # Hydra would print its own report of several lines; asked for raw exceptions, it lets us
     # print one line instead.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    lang.ask_as_typed(sys.argv[1:])
     config.register()
     sweeping = sweep.is_sweep(sys.argv[1:])
     sys.argv[1:] = map(sweep.readable if sweeping else config.readable, sys.argv[1:])
@@ -42,6 +43,7 @@ def main() -> None:
     def task(composed: DictConfig) -> None:
         nonlocal composed_once
         composed_once = True
+        lang.ask(_lang(composed))
         # Who stops a job of a sweep means the sweep.
         stopped = EXIT_INTERRUPTED in codes or heard() or sweep.stopped()
         codes.append(EXIT_INTERRUPTED if stopped else _run(composed))
@@ -138,6 +140,16 @@ def _folder(composed: DictConfig) -> str:
         return ""
 
 
+def _lang(composed: DictConfig) -> str:
+    """The language of errors, which has to be known before the rest is validated."""
+    try:
+        # Of a task other programs read what it says.
+        is_task = composed.launcher.name is LauncherName.task
+        return "en" if is_task else composed.lang.value
+    except (OmegaConfBaseException, AttributeError):
+        return "auto"
+
+
 def _tell_of(jobs: Sequence[sweep.Ended]) -> list[int]:
     """Print the folders of a sweep's jobs, and what those of other processes complained of."""
     for job in jobs:
@@ -200,7 +212,7 @@ def _stdout_to_stderr() -> Iterator:
 
 
 def _refuse(message: str, code: int = EXIT_USER_ERROR) -> int:
-    print(f"sdbatch: error: {one_line(message)}", file=sys.stderr)
+    print(f"sdbatch: error: {lang.localized(one_line(message))}", file=sys.stderr)
     return code
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
+from sdbatch.lang import localized
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -21,7 +22,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        self.exit(EXIT_USER_ERROR, f"sdbatch: error: {one_line(message)}\n")
+        self.exit(EXIT_USER_ERROR, f"sdbatch: error: {localized(one_line(message))}\n")
 
 
 class DatasetParser(CommandParser):
@@ -56,7 +57,7 @@ def run(
 
 def complain(message: object, code: int) -> int:
     """One line on stderr; returns the exit code that goes with it."""
-    print(f"sdbatch: error: {one_line(message)}", file=sys.stderr)
+    print(f"sdbatch: error: {localized(one_line(message))}", file=sys.stderr)
     return code
 
 

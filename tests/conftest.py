@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "models"
 ASSETS = ROOT / "sdbatch" / "assets"
 
+# Tests read English, whatever the locale of the machine.
+os.environ["SDBATCH_LANG"] = "en"
+
 # Tests that run side by side share the cores: one thread each is faster than two that compete.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -11,7 +11,7 @@ KEYS = (
     "negative_prompt, images_per_prompt, width, height, seed, noise, max_input_mb, "
     "max_input_megapixels, "
     "batch_size, device, devices, workers, resume, retry_failed, grace_s, stop_at, max_hours, "
-    "watchdog_s, check_space, metrics"
+    "watchdog_s, check_space, metrics, lang"
 )
 TABLES = "file, news_2026, shapes, shapes_zh"
 

@@ -117,6 +117,14 @@ class LauncherName(Enum):
     task = "task"
 
 
+class LangName(Enum):
+    """The language of error lines; `auto`: SDBATCH_LANG, else the locale."""
+
+    auto = "auto"
+    en = "en"
+    zh = "zh"
+
+
 @dataclass
 class PromptsConfig:
     """The prompt table: a Parquet file, and how many of its first rows to take (null: all)."""
@@ -363,3 +371,4 @@ class Config:
     watchdog_s: float = 900.0
     check_space: bool = True
     metrics: str | None = None
+    lang: LangName = LangName.auto

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
+from sdbatch.lang import localized
 from sdbatch.weights.family import FAMILIES, PREDICTIONS
 from sdbatch.weights.options import SourceOptions
 
@@ -22,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
     """Bad arguments exit with the contract's code, in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"sdbatch: error: {one_line(message)}\n")
+        self.exit(EXIT_USER_ERROR, f"sdbatch: error: {localized(one_line(message))}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,7 +116,7 @@ def _say(line: str) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"sdbatch: error: {one_line(message)}", file=sys.stderr)
+    print(f"sdbatch: error: {localized(one_line(message))}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sdbatch.errors import EXIT_USER_ERROR, UserError, one_line
+from sdbatch.lang import localized
 from sdbatch.prompts.convert import convert
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     try:
         table = convert(arguments.source, arguments.target)
     except UserError as error:
-        print(f"sdbatch: error: {one_line(error)}", file=sys.stderr)
+        print(f"sdbatch: error: {localized(one_line(error))}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     print(f"{table.rows} prompts", file=sys.stderr)
     print(arguments.target)
