@@ -32,13 +32,23 @@ def blocks(path: Path) -> list[list[str]]:
     return [[re.sub(r"\s+# .*|^# .*", "", line) for line in block.splitlines()] for block in found]
 
 
+def without_blocks(path: Path) -> str:
+    return re.sub(r"^```.*?^```", "", text(path), flags=re.DOTALL | re.MULTILINE)
+
+
+def layouts(path: Path) -> list[str]:
+    """First words of indented lines: commands, files in folders, what stands in diagrams."""
+    return re.findall(r"^ {4,}(\S+)", without_blocks(path), re.MULTILINE)
+
+
 def shape(path: Path) -> Counter:
-    """Headings by level, rows of tables by their columns, items of lists."""
-    without_code = re.sub(r"^```.*?^```", "", text(path), flags=re.DOTALL | re.MULTILINE)
-    lines = without_code.splitlines()
+    """Headings by level, rows of tables by their columns, items of lists, paragraphs."""
+    lines = without_blocks(path).splitlines()
     heads = [line.split(" ")[0] for line in lines if re.match(r"#+ ", line)]
     rows = [line.count("|") for line in lines if line.startswith("|")]
-    return Counter([*heads, *rows, *("- " for line in lines if line.startswith("- "))])
+    items = ["- " for line in lines if line.startswith("- ")]
+    paragraphs = re.findall(r"\n\n+(?=\S)", without_blocks(path))
+    return Counter([*heads, *rows, *items, *("paragraph" for _ in paragraphs)])
 
 
 def test_every_page_is_there_in_both_languages():
@@ -63,6 +73,12 @@ def test_both_have_the_same_figures_in_tables(pair):
 @both
 def test_both_show_the_same_commands(pair):
     one, other = map(blocks, pair)
+    assert one == other
+
+
+@both
+def test_both_lay_out_the_same_lines(pair):
+    one, other = map(layouts, pair)
     assert one == other
 
 
