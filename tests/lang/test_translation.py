@@ -84,6 +84,7 @@ def test_a_refusal_is_chinese_with_all_that_it_names(line):
             "/d/run.json: 数据集是用别的设置生成的: steps 原为 20，现为 30; seed 原为 0，现为 1；"
             "请换一个 output.dir，或恢复原来的设置",
         ),
+        ("/t: mask: row 1: expected a path, found", "/t: mask: 第 1 行: 应为路径，实际为"),
         ("/d: No space left on device", "/d: 设备上没有空间"),
         ("argument --regenerate: invalid int value: 'y'", "参数 --regenerate: 无效的整数: 'y'"),
     ],
