@@ -68,8 +68,15 @@ class Template:
     def values(self, text: str) -> list[str] | None:
         """What stands where the values are, if the rest is this template; each as short as can be.
 
-        Pieces are looked for from left to right, which never takes long, whatever the text.
+        Pieces are looked for from left to right, which never takes long, whatever the text. Of an
+        empty value at the end, a line has lost the blank before it.
         """
+        found = self._values(text)
+        if found is None and self.pieces[-1] == "" and self.pieces[-2].endswith(" "):
+            return self._values(f"{text} ")
+        return found
+
+    def _values(self, text: str) -> list[str] | None:
         first, last = self.pieces[0], self.pieces[-1]
         if len(self.pieces) == 1:
             return [] if text == first else None
@@ -122,7 +129,7 @@ class Catalogue:
             if line and weight < _WEAK and not template.names_something:
                 continue
             if weight > best[0]:
-                best = weight, found
+                best = weight, found.rstrip() if text[-1] != " " else found
         # What is before a colon may be the name of a file or a key, put there by whoever knew it.
         place = -2
         for _ in range(_SPLITS):
@@ -145,7 +152,7 @@ class Catalogue:
                 weight, found = self._text(text, depth) if part.is_text else (0, text)
                 total += weight
                 if weight:
-                    result = _joined(result, found)
+                    result = _joined(result, found.rstrip())
                 else:
                     result += found
                 behind_text = weight > 0

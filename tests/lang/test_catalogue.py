@@ -13,6 +13,9 @@ LIBRARIES = "libraries.json"
 UNDERIVED = {
     # What `text.replace("picture", "mask")` makes of it.
     "expected a mask: the model is for inpainting": "sdbatch/prompts/checks.py",
+    # Where `next` finds nothing, cut to a length.
+    "no tensors": "sdbatch/weights/single_file.py",
+    "none": "sdbatch/weights/family.py",
 }
 """Templates that cannot be read off the sources, and where they come from."""
 _NAMES = r"[A-Za-z]\w*[._=][\w.=]*\w|(?<!\w)--?[a-z]+|`[^`]+`|\d+"
