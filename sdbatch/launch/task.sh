@@ -1,12 +1,12 @@
 # Slurm warns this shell (--signal=B:USR1@...), which passes the warning on: sdbatch finishes what
 # fits, and exits with 75. What preempts or cancels sends SIGTERM to all of us; sdbatch, which has
 # it already, ignores a second warning.
-worker='' warned=''
+worker='' warned='' stopped=''
 trap 'warned=yes; [ -z "$worker" ] || kill -USR1 "$worker" 2>/dev/null' USR1
-trap '[ -z "$worker" ] || kill -USR1 "$worker" 2>/dev/null' TERM
+trap 'stopped=yes; [ -z "$worker" ] || kill -USR1 "$worker" 2>/dev/null' TERM
 "${command[@]}" "launcher.index=$index" "launcher.count=$count" &
 worker=$!
-[ -z "$warned" ] || kill -USR1 "$worker"
+[ -z "$warned$stopped" ] || kill -USR1 "$worker"
 # A signal ends `wait`, not the worker.
 while kill -0 "$worker" 2>/dev/null; do wait "$worker"; done
 wait "$worker"
