@@ -126,7 +126,7 @@ class TestCommands:
 def test_what_programs_read_is_english_and_the_dataset_the_same(sdbatch, tmp_path, write_table):
     """A run in each language: equal fingerprints, equal pictures, English records."""
     table = write_table(prompt=["a", "b"], init_image=["nowhere.png", None])
-    common = (f"prompts.path={table}", "engine=random", "steps=2")
+    common = (f"prompts.path={table}", "engine=random", "label=none", "steps=2")
     records = {}
     for name in ("en", "zh"):
         result = sdbatch(*common, f"lang={name}", f"output.dir={name}")
