@@ -57,6 +57,11 @@ def test_wheel_renders_scripts_for_slurm(installed, tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
+def test_wheel_holds_the_chinese_of_errors(installed, tmp_path):
+    refused = run(installed, tmp_path, "-m", "sdbatch", "steps=0", "lang=zh")
+    assert refused.stderr == "sdbatch: error: steps: 应为 1 或更大，实际为 0\n"
+
+
 def test_console_command_is_installed(installed, tmp_path):
     command = installed / "bin" / "sdbatch"
     assert run(installed, tmp_path, str(command), "--help").returncode == 0
