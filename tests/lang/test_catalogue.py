@@ -6,7 +6,8 @@ import re
 import pytest
 
 from sdbatch.lang.catalogue import FOLDER, entries
-from tests.lang.deriving import derived, room
+from tests.conftest import ROOT
+from tests.lang.deriving import ERRORS, derived, room
 
 LIBRARIES = "libraries.json"
 """Texts of other people's code (OmegaConf, argparse, the system): those are not in our sources."""
@@ -60,6 +61,13 @@ def test_the_sources_are_read_as_they_should(templates):
         "{} was {}, now {}",  # in a list
     ):
         assert text in templates
+
+
+def test_every_kind_of_a_users_error_is_read():
+    """A new class of errors has to be named in `deriving.py`."""
+    for path in (ROOT / "sdbatch").rglob("*.py"):
+        for name, base in re.findall(r"^class (\w+)\((\w+)\):", path.read_text("utf-8"), re.M):
+            assert base not in ERRORS or name in ERRORS, f"{path}: {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

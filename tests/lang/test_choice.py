@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -92,6 +93,9 @@ class TestCommands:
         assert said("steps=0", LC_ALL="zh_CN.UTF-8") == ZH_LINE
         assert said("steps=0", "lang=en", LC_ALL="zh_CN.UTF-8") == LINE
 
+    def test_a_task_whose_words_are_quoted_says_them_in_english(self, said):
+        assert said("launcher=task", "steps=0", "lang=zh", LC_ALL="zh_CN.UTF-8") == LINE
+
     def test_before_there_is_a_config(self, said):
         assert said("steps", "lang=zh") == "steps: 应写成 key=value"
         assert said("lang=zh", "stepz=3").startswith("stepz: 没有这个键；是否想写 steps？可选 ")
@@ -148,13 +152,11 @@ def test_what_programs_read_is_english_and_the_dataset_the_same(sdbatch, tmp_pat
     assert again.returncode == 3, again.stderr
 
 
-def test_english_needs_no_catalogue(sdbatch):
+def test_english_needs_no_catalogue():
     """Nothing is read that is not needed."""
     code = (
         "import sys\nfrom sdbatch import command\ncommand.complain('a: no such file', 1)\n"
         "assert not any('lang.catalogue' in name for name in sys.modules)"
     )
-    import subprocess
-
     environment = {**os.environ, "SDBATCH_LANG": "en"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
