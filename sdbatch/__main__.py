@@ -16,9 +16,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdbatch import config, lang, sweep
+from sdbatch.command import complain
 from sdbatch.config.schema import LauncherName
 from sdbatch.disk import is_full
-from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError, one_line
+from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError
 from sdbatch.explain import explain
 from sdbatch.launch.command import Given
 from sdbatch.runner.interrupt import heard
@@ -61,11 +62,11 @@ def main() -> None:
         if composed_once and not isinstance(error, (HydraException, OmegaConfBaseException)):
             raise
         if sweeping and (text := sweep.lost(error)):
-            codes.append(_refuse(text, EXIT_INTERRUPTED))
+            codes.append(complain(text, EXIT_INTERRUPTED))
         else:
-            codes.append(_refuse(explain(error)))
+            codes.append(complain(explain(error), EXIT_USER_ERROR))
     except KeyboardInterrupt:  # before a job runs here, or while jobs run elsewhere
-        codes.append(_refuse("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
+        codes.append(complain("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
     if sweeping:
         sweep.wait()
         codes += _tell_of(sweep.ended())
@@ -82,7 +83,7 @@ def _run(composed: DictConfig) -> int:
         config.register()  # it may be in a process of its own
         code, complaint = _outcome(lambda: _make(_placed(composed)))
         sweep.note(code, _folder(composed), complaint, hydra.job.num)
-    return code if complaint is None else _refuse(complaint, code)
+    return code if complaint is None else complain(complaint, code)
 
 
 def _outcome(make: Callable[[], int]) -> tuple[int, str | None]:
@@ -156,7 +157,8 @@ def _tell_of(jobs: Sequence[sweep.Ended]) -> list[int]:
         if job.complaint is None:
             print(job.folder)
         elif job.elsewhere:
-            _refuse(f"{job.folder}: {job.complaint}" if job.folder else job.complaint)
+            where = f"{job.folder}: " if job.folder else ""
+            complain(f"{where}{job.complaint}", EXIT_USER_ERROR)
     return [job.code for job in jobs]
 
 
@@ -209,11 +211,6 @@ def _stdout_to_stderr() -> Iterator:
         sys.stdout.flush()
         os.dup2(real, 1)
         os.close(real)
-
-
-def _refuse(message: str, code: int = EXIT_USER_ERROR) -> int:
-    print(f"sdbatch: error: {lang.localized(one_line(message))}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        self.exit(EXIT_USER_ERROR, f"sdbatch: error: {localized(one_line(message))}\n")
+        self.exit(complain(message, EXIT_USER_ERROR))
 
 
 class DatasetParser(CommandParser):

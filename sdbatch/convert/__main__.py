@@ -12,18 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from sdbatch.command import CommandParser, complain, say
 from sdbatch.disk import is_full
-from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError, one_line
-from sdbatch.lang import localized
+from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from sdbatch.weights.family import FAMILIES, PREDICTIONS
 from sdbatch.weights.options import SourceOptions
-
-
-class _Parser(argparse.ArgumentParser):
-    """Bad arguments exit with the contract's code, in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"sdbatch: error: {localized(one_line(message))}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,9 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m sdbatch.convert",
-        description="Convert a Stable Diffusion 1.x, 2.x or XL checkpoint to Paddle's own form.",
+    parser = CommandParser(
+        "convert", "Convert a Stable Diffusion 1.x, 2.x or XL checkpoint to Paddle's own form."
     )
     add = parser.add_argument
     add("source", type=Path, help="a .safetensors or .ckpt file, or a folder of diffusers")
@@ -81,7 +73,7 @@ def _run(given: argparse.Namespace) -> None:
     )
     checkpoint = open_checkpoint(given.source, options)
     for line in checkpoint.evidence:
-        _say(line)
+        say(line)
     # Nothing of Paddle before this line: a hostile file is refused by a small process.
     from sdbatch.engine.device import prepare_process
 
@@ -97,12 +89,12 @@ def _run(given: argparse.Namespace) -> None:
     paddle.set_device("cpu")
     conversion = convert(checkpoint, given.target, options, given.dtype)
     for name, records in conversion.networks.items():
-        _say(f"{name}: {len(records)} tensors")
-    _say(f"dropped: {len(conversion.dropped)} tensors, each with its reason in conversion.json")
+        say(f"{name}: {len(records)} tensors")
+    say(f"dropped: {len(conversion.dropped)} tensors, each with its reason in conversion.json")
     verified = None
     if given.verify:
         verified = verify(checkpoint, given.target, conversion, given.dtype)
-        _say(f"verified: {verified} tensors equal the source")
+        say(f"verified: {verified} tensors equal the source")
     if given.report:
         write_report(given.report, conversion, verified)
 
@@ -111,13 +103,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _say(line: str) -> None:
-    print(f"sdbatch: {one_line(line)}", file=sys.stderr)
-
-
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"sdbatch: error: {localized(one_line(message))}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(complain(message, code))
 
 
 if __name__ == "__main__":

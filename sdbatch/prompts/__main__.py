@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sdbatch.errors import EXIT_USER_ERROR, UserError, one_line
-from sdbatch.lang import localized
+from sdbatch.command import complain
+from sdbatch.errors import EXIT_USER_ERROR, UserError
 from sdbatch.prompts.convert import convert
 
 
@@ -20,8 +20,7 @@ def main() -> None:
     try:
         table = convert(arguments.source, arguments.target)
     except UserError as error:
-        print(f"sdbatch: error: {localized(one_line(error))}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        sys.exit(complain(error, EXIT_USER_ERROR))
     print(f"{table.rows} prompts", file=sys.stderr)
     print(arguments.target)
 

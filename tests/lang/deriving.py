@@ -25,7 +25,6 @@ ARGUMENTS = {"complain": 0, "_fail": 0, "DamagedShard": 3, "FileNotFoundError": 
              "UnitFailed": 2, "ChineseRows": 0}  # fmt: skip
 """Other calls that put a text into such a line, and which of their arguments it is."""
 PHRASES = {
-    "__main__.py": {"_refuse"},
     "config/validation.py": {"_RANGES", "_NOT_NEGATIVE", "_SIDE", "_at_least", "unknown_key"},
     "dataset/merge.py": {"line"},
     "dataset/shard.py": {"column_difference", "_column"},
