@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from paddlenlp.utils.log import logger
 from sdbatch.engine.device import Device
 from sdbatch.engine.execution import Compilable, Dygraph, Execution
 from sdbatch.errors import UserError
-from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig, integer
+from sdbatch.models.config import UNetConfig, VAEConfig, integer
 from sdbatch.models.text import (
     ReadRows,
     TextEncoder,
@@ -36,7 +35,7 @@ from sdbatch.text.encoder import PromptEncoder
 from sdbatch.translation.files import TranslatorFiles
 from sdbatch.translation.translator import load_translator
 from sdbatch.weights.additions import NOTHING, Additions
-from sdbatch.weights.checkpoint import Checkpoint, Component
+from sdbatch.weights.checkpoint import Checkpoint, Component, naming
 from sdbatch.weights.load import build, fill
 from sdbatch.weights.maps import KeyMap, Patch, paddle_form, same, unchanged
 from sdbatch.weights.tokenizer import open_tokenizer
@@ -212,7 +211,7 @@ def vae_network(component: Component) -> Network:
 
 def text_network_of(component: Component, additions: Additions = NOTHING) -> Network:
     """A text encoder."""
-    with _naming(component.config_path):
+    with naming(component.config_path):
         kind = encoder_kind(component.config)
         TextShape.from_dict(component.config)
     names = paddle_form.clip_text if kind.startswith("CLIP") else paddle_form.bert
@@ -244,7 +243,7 @@ def _refuse_misfits(checkpoint: Checkpoint, text: TextOptions) -> None:
         )
     shapes = {}
     for encoder in checkpoint.text_encoders:
-        with _naming(encoder.config_path):
+        with naming(encoder.config_path):
             shapes[encoder.name] = shape = TextShape.from_dict(encoder.config)
         try:
             text.check_layers(shape.layers, sdxl=checkpoint.family == "sdxl")
@@ -258,7 +257,7 @@ def _refuse_misfits(checkpoint: Checkpoint, text: TextOptions) -> None:
         )
     if unet.addition_time_embed_dim is not None:
         last = checkpoint.text_encoders[-1]
-        with _naming(last.config_path):
+        with naming(last.config_path):
             pooled = integer(last.config, "projection_dim")
         expected = pooled + 6 * unet.addition_time_embed_dim
         if unet.projection_class_embeddings_input_dim != expected:
@@ -270,12 +269,12 @@ def _refuse_misfits(checkpoint: Checkpoint, text: TextOptions) -> None:
 
 
 def _unet_config(component: Component) -> UNetConfig:
-    with _naming(component.config_path):
+    with naming(component.config_path):
         return UNetConfig.from_dict(component.config)
 
 
 def _vae_config(component: Component) -> VAEConfig:
-    with _naming(component.config_path):
+    with naming(component.config_path):
         return VAEConfig.from_dict(component.config)
 
 
@@ -285,7 +284,7 @@ def _load_text_encoders(
     encoders = []
     pairs = zip(checkpoint.text_encoders, checkpoint.tokenizers, strict=True)
     for component, files in pairs:
-        with _naming(component.config_path):
+        with naming(component.config_path):
             kind = encoder_kind(component.config)
             shape = TextShape.from_dict(component.config)
         tokenizer = open_tokenizer(files, kind, shape.positions, additions.embeddings, shape.words)
@@ -308,12 +307,3 @@ def _compiled_reading(
         return execution.compile(Compilable(name, layer, layer, describes))
 
     return lambda rows, skip, normed: compiled(skip, normed)(rows)
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn an unsupported config into a user's error that names the file."""
-    try:
-        yield
-    except UnsupportedConfig as error:
-        raise UserError(f"{path}: {error}") from error

@@ -13,14 +13,14 @@ from typing import Any
 
 from sdbatch.config.schema import Config, ModelConfig, SchedulerConfig, ShortcutsConfig
 from sdbatch.errors import UserError
-from sdbatch.models.config import UNetConfig, UnsupportedConfig, VAEConfig, text_architecture
+from sdbatch.models.config import UNetConfig, VAEConfig, text_architecture
 from sdbatch.models.text_config import text_encoder_name
 from sdbatch.runner.reading import English, english, text_options, text_settings
 from sdbatch.samplers import Sampler, SamplerOptions, UnsupportedSchedule
 from sdbatch.shortcuts import Shortcuts
 from sdbatch.text import TextOptions
 from sdbatch.weights.additions import Additions
-from sdbatch.weights.checkpoint import Checkpoint
+from sdbatch.weights.checkpoint import Checkpoint, naming
 from sdbatch.weights.embeddings import open_embedding
 from sdbatch.weights.lora import open_lora
 from sdbatch.weights.options import SourceOptions
@@ -148,8 +148,6 @@ def _shortcuts(options: ShortcutsConfig) -> Shortcuts:
 
 
 def _network_configs(checkpoint: Checkpoint) -> tuple[UNetConfig, VAEConfig]:
-    try:
+    with naming(checkpoint.path):
         unet = UNetConfig.from_dict(checkpoint.unet.config)
         return unet, VAEConfig.from_dict(checkpoint.vae.config)
-    except UnsupportedConfig as error:
-        raise UserError(f"{checkpoint.path}: {error}") from error

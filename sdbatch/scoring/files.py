@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +14,13 @@ from sdbatch.scoring.config import ARCHITECTURES, JudgeConfig, judge_config
 from sdbatch.scoring.fitting import CONCEPTS, check_shapes, check_vocabulary
 from sdbatch.scoring.preparation import Preparation
 from sdbatch.text.tokens import Tokenizer
-from sdbatch.weights.checkpoint import Component, TokenizerFiles, file_sha256, read_json
+from sdbatch.weights.checkpoint import (
+    Component,
+    TokenizerFiles,
+    file_sha256,
+    naming,
+    read_json,
+)
 from sdbatch.weights.folder import open_component
 from sdbatch.weights.maps import judges
 from sdbatch.weights.source import refuse_integers
@@ -114,11 +118,11 @@ def open_judge(path: Path, kind: str) -> JudgeFiles:
         raise UserError(f"{component.files[0]}: in Paddle's form; expected weights of PyTorch")
     component = replace(component, layout=_LAYOUTS[kind])
     refuse_integers(component)
-    with _naming(component.config_path):
+    with naming(component.config_path):
         config = judge_config(component.config, kind)
     check_shapes(component, config)
     settings_path = _settings_path(path, kind)
-    with _naming(settings_path):
+    with naming(settings_path):
         preparation = Preparation.from_dict(read_json(settings_path), square=kind == "chinese_clip")
         side = config.vision.image_size
         if preparation.result != (side, side):
@@ -143,12 +147,3 @@ def _settings_path(path: Path, kind: str) -> Path:
 
 def _sides(size: tuple[int, int] | None) -> str:
     return "any size" if size is None else "x".join(map(str, size))
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn an unsupported config into a user's error that names the file."""
-    try:
-        yield
-    except UnsupportedConfig as error:
-        raise UserError(f"{path}: {error}") from error

@@ -117,7 +117,7 @@ class PromptEncoder:
         return TextStates(states, paddle.concat([r.pooled for r in rows]) if self._sdxl else None)
 
     def _read_prompt(self, text: str) -> ReadPrompt:
-        english = self._in_english(text) if self._in_english else text
+        english = self._english(text)
         readings = self._readings(text)
         longest = max(readings, key=lambda reading: reading.tokens)
         return ReadPrompt(
@@ -128,8 +128,11 @@ class PromptEncoder:
             translated=None if english == text else english,
         )
 
+    def _english(self, text: str) -> str:
+        return self._in_english(text) if self._in_english else text
+
     def _read(self, text: str) -> tuple[Reading, ...]:
-        english = self._in_english(text) if self._in_english else text
+        english = self._english(text)
         return tuple(read_text(english, e.tokenizer, self._options) for e in self._encoders)
 
     def _padded(self, text: str, chunks: int, negative: bool) -> TextStates:

@@ -6,6 +6,7 @@ Paddle, and opening reads no tensor.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sdbatch.errors import UserError
+from sdbatch.models.config import UnsupportedConfig
 from sdbatch.weights.files.tensor_file import DTYPES, TensorFile
 from sdbatch.weights.maps import Layout
 
@@ -206,6 +208,15 @@ class Checkpoint:
             for name, path in sorted(tokenizer.files.items()):
                 digest.update(f"\n{name}:{file_sha256(path)}".encode())
         return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn an unsupported config into a user's error that names the file."""
+    try:
+        yield
+    except UnsupportedConfig as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
