@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sdbatch import config, lang, sweep
 from sdbatch.command import complain
-from sdbatch.config.schema import LauncherName
+from sdbatch.config.choices import LauncherName
 from sdbatch.disk import is_full
 from sdbatch.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interruption, UserError
 from sdbatch.explain import explain

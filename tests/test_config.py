@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdbatch.config import Config, conf_dir, groups, readable
-from sdbatch.config.schema import (
+from sdbatch.config.choices import (
     EngineName,
     ImageFormatName,
     LauncherName,
-    OutputConfig,
     OutputFormat,
     PrecisionName,
     ResumeName,
     SolverName,
 )
+from sdbatch.config.schema import OutputConfig
 from tests.composing import folder, job, refusal
 from tests.conftest import ASSETS, ROOT
 

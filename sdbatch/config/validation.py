@@ -10,15 +10,8 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, Node, OmegaConf
 
-from sdbatch.config.schema import (
-    Config,
-    LabelConfig,
-    LabelName,
-    LauncherConfig,
-    ModelConfig,
-    SafetyName,
-    ScoreName,
-)
+from sdbatch.config.choices import LabelName, SafetyName, ScoreName
+from sdbatch.config.schema import Config, LabelConfig, LauncherConfig, ModelConfig
 from sdbatch.errors import UserError
 from sdbatch.labels.mark import LEAST_HEIGHT
 from sdbatch.noise import MAX_SEED

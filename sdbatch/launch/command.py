@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sdbatch.config import Config, quoted
-from sdbatch.config.schema import EngineName, LauncherName
+from sdbatch.config.choices import EngineName, LauncherName
 from sdbatch.engine.device import RANDOM
 from sdbatch.runner.deadline import parse_stop_at
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdbatch.config.schema import Config, EngineName
+from sdbatch.config.choices import EngineName
+from sdbatch.config.schema import Config
 from sdbatch.engine.cards import Hardware, card, installed_cards, paddle_line
 from sdbatch.engine.choices import Asked, choose
 from sdbatch.engine.device import Device, cards_by_paddle, cpu_has_bf16

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sdbatch.config.schema import Config, SafetyName, ScoreName
+from sdbatch.config.choices import SafetyName, ScoreName
+from sdbatch.config.schema import Config
 from sdbatch.errors import UserError
 from sdbatch.runner.judging import Judging, Look, Opinion
 from sdbatch.scoring.files import JudgeFiles, open_judge

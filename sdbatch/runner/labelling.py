@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sdbatch.config.schema import LabelConfig, LabelName
+from sdbatch.config.choices import LabelName
+from sdbatch.config.schema import LabelConfig
 from sdbatch.errors import UserError, one_line
 from sdbatch.labels import Label, Mark, MissingGlyph
 

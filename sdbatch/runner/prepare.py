@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sdbatch.config.schema import Config, EngineName, OutputConfig
+from sdbatch.config.choices import EngineName
+from sdbatch.config.schema import Config, OutputConfig
 from sdbatch.dataset.images import ImageFormat
 from sdbatch.dataset.schema import check_carried, dataset_schema
 from sdbatch.engine.device import RANDOM, Device, choose_devices, cpu_devices

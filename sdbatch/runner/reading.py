@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sdbatch.config.schema import Config, EngineName, TextConfig
+from sdbatch.config.choices import EngineName
+from sdbatch.config.schema import Config, TextConfig
 from sdbatch.errors import UserError
 from sdbatch.prompts import ChineseRows
 from sdbatch.text import TextOptions

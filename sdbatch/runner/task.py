@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdbatch.config.schema import LauncherConfig, LauncherName
+from sdbatch.config.choices import LauncherName
+from sdbatch.config.schema import LauncherConfig
 from sdbatch.dataset.shard import ShardStore
 from sdbatch.errors import UserError
 from sdbatch.launch_record import Launch, read_launch

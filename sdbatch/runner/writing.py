@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sdbatch.config.schema import LabelName
+from sdbatch.config.choices import LabelName
 from sdbatch.dataset.images import blurred, encode, judge, to_bytes
 from sdbatch.dataset.shard import ShardWriter
 from sdbatch.engine.device import Device

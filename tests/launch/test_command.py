@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sdbatch.config.schema import LauncherName
+from sdbatch.config.choices import LauncherName
 from sdbatch.launch.command import Given, planned_precision, resubmission, task_words
 from tests.composing import job
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdbatch.config.schema import LauncherConfig, LauncherName
+from sdbatch.config.choices import LauncherName
+from sdbatch.config.schema import LauncherConfig
 from sdbatch.launch.arrays import Slice
 from sdbatch.launch.scripts import Scene, array_script, merge_script
 from tests.conftest import ROOT

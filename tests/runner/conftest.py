@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sdbatch.config.choices import LabelName
 from sdbatch.config.schema import (
     Config,
     LabelConfig,
-    LabelName,
     ModelConfig,
     OutputConfig,
     PromptsConfig,

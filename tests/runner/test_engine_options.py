@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sdbatch.config.schema import EngineConfig, EngineName, ModelConfig
+from sdbatch.config.choices import EngineName
+from sdbatch.config.schema import EngineConfig, ModelConfig
 from sdbatch.engine.cards import CARDS
 from sdbatch.engine.device import Device
 from sdbatch.engine.options import default_cache

@@ -1,6 +1,7 @@
 import pytest
 
-from sdbatch.config.schema import CornerName, LabelConfig, LabelName
+from sdbatch.config.choices import CornerName, LabelName
+from sdbatch.config.schema import LabelConfig
 from sdbatch.errors import UserError
 from sdbatch.labels import Label, Mark
 from sdbatch.runner.labelling import open_label, told

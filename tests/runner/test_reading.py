@@ -2,7 +2,8 @@
 
 import pytest
 
-from sdbatch.config.schema import KeywordsName, TextConfig
+from sdbatch.config.choices import KeywordsName
+from sdbatch.config.schema import TextConfig
 from sdbatch.errors import UserError
 from sdbatch.prompts import ChineseRows
 from sdbatch.runner.model import open_model

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sdbatch.config.schema import LauncherConfig, LauncherName
+from sdbatch.config.choices import LauncherName
+from sdbatch.config.schema import LauncherConfig
 from sdbatch.errors import UserError
 from sdbatch.launch_record import Launch
 from sdbatch.runner.share import Share

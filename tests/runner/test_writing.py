@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdbatch.config.schema import ImageFormatName, LabelName
+from sdbatch.config.choices import ImageFormatName, LabelName
 from sdbatch.dataset.images import blurred, to_bytes
 from sdbatch.dataset.writer import ShardCorrupt
 from sdbatch.engine.device import Device
